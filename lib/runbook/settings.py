@@ -142,8 +142,8 @@ class Environment(Section):
         shared = self.record.store.startswith("s3://") or self.record.single_machine
         if self.approval.risks and not shared:
             raise ValueError(
-                "approval.risks wants a second person, but record.store is a folder of one machine; "
-                "name an s3:// store, or set record.single_machine to true"
+                "approval.risks wants a second person, but record.store is a folder of one "
+                "machine; name an s3:// store, or set record.single_machine to true"
             )
         return self
 
@@ -226,7 +226,7 @@ class _StrictLoader(yaml.SafeLoader):
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         seen = set()
         for key_node, _ in node.value:
-            key = self.construct_object(key_node, deep=True)  # type: ignore[no-untyped-call]
+            key = self.construct_object(key_node, deep=True)
             if key in seen:
                 line = key_node.start_mark.line + 1
                 raise yaml.YAMLError(f"line {line}: the key {key!r} is given twice")
@@ -235,6 +235,6 @@ class _StrictLoader(yaml.SafeLoader):
 
 
 def within(moment: datetime, window: Window) -> bool:
-    """Whether a moment (aware, UTC) is in a weekly window; one that ends before it starts is not."""
+    """Whether a moment (aware, UTC) is in a weekly window, which never spans midnight."""
     clock = moment.strftime("%H:%M")
     return moment.strftime("%a") == window.day and window.start <= clock < window.end
