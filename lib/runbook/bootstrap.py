@@ -239,7 +239,7 @@ class _Build:
         has_pip = any(self.environment.folder.glob("lib/python*/site-packages/pip"))
         if not has_pip and not self._run(python, "-I", "-m", "ensurepip"):
             return False
-        return self._run(python, "-I", "-m", "pip", "install", "--quiet", *arguments)
+        return self._run(python, "-I", "-m", "pip", "install", "--quiet", "--no-compile", *arguments)
 
     def _uv_settings(self) -> dict[str, str]:
         """pip's settings for uv; one that was made for uv itself is left as it is."""
