@@ -15,6 +15,7 @@ import contextlib
 import hashlib
 import json
 import os
+import secrets
 import signal
 import subprocess
 import sys
@@ -119,7 +120,9 @@ def _server(
     with tempfile.TemporaryDirectory(prefix="server-", dir=folder) as private, _told_to_stop():
         runtime = Path(private)
         config = runtime / "config.json"
+        config.touch(mode=0o600)  # the token is in it, and nowhere in a list of processes
         config.write_text(json.dumps(_config(folder, port=port, open_browser=open_browser)))
+        _leave_out_announcements(folder / "config")
         program = Path(__file__).with_name("lab_server.py")
         process = subprocess.Popen(
             [str(python), "-I", str(program), f"--config={config}"],
@@ -139,18 +142,19 @@ def _server(
 
 
 def _config(folder: Path, *, port: int, open_browser: bool) -> dict[str, Any]:
-    """Jupyter makes the token itself, and writes it to the private runtime folder only."""
     return {
+        "Application": {"log_level": "ERROR"},
+        "IdentityProvider": {"token": secrets.token_urlsafe(32)},
         "ServerApp": {
             "ip": "127.0.0.1",
             "port": port,
             "root_dir": str(folder / "notebooks"),
             "open_browser": open_browser,
             "allow_root": True,
-            "log_level": "ERROR",
         },
         # the one kernel is that of .venv, found through JUPYTER_PATH, not the lab's own Python
         "KernelSpecManager": {"ensure_native_kernel": False, "allowed_kernelspecs": ["python3"]},
+        "KernelManager": {"transport_encryption": "auto"},
         # nothing is asked of any other host: no news, no updates, no extensions
         "LabApp": {
             "news_url": None,
@@ -158,6 +162,14 @@ def _config(folder: Path, *, port: int, open_browser: bool) -> dict[str, Any]:
             "extension_manager": "readonly",
         },
     }
+
+
+def _leave_out_announcements(config: Path) -> None:
+    """Without this JupyterLab asks, in a pop-up, whether it may fetch news after all."""
+    page = config / "labconfig" / "page_config.json"
+    page.parent.mkdir(parents=True, exist_ok=True)
+    announcements = "@jupyterlab/apputils-extension:announcements"
+    _replace(page, json.dumps({"disabledExtensions": {announcements: True}}))
 
 
 def _variables(folder: Path, runtime: Path) -> dict[str, str]:

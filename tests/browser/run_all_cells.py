@@ -1,0 +1,71 @@
+"""Open one notebook in JupyterLab, run all its cells, and print what a person would see.
+
+Run by test_lab.py with the Python of `.venv-browser`, which has Playwright:
+
+    run_all_cells.py CHROMIUM URL SCREENSHOT
+
+Prints one JSON object: `cells` (code cells), `outputs` (text of each output area), `errors`
+(how many outputs are tracebacks), `elsewhere` (addresses of other hosts that the page asked).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from urllib.parse import urlsplit
+
+from playwright.sync_api import Page, sync_playwright
+
+QUIET = [
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--disable-gpu",
+    "--no-first-run",
+]
+AS_ROOT = ["--no-sandbox"] if os.geteuid() == 0 else []
+NUMBERED = r"""() => {
+    const prompts = [...document.querySelectorAll('.jp-CodeCell .jp-InputArea-prompt')];
+    return prompts.length > 0 && prompts.every(prompt => /\[\d+\]/.test(prompt.innerText));
+}"""
+
+
+def run_all(page: Page, url: str) -> dict[str, object]:
+    page.goto(url)
+    page.wait_for_selector(".jp-NotebookPanel .jp-CodeCell", timeout=60_000)
+    page.get_by_text("| Idle").wait_for(
+        timeout=60_000
+    )  # sooner, a click asks which kernel to start
+    page.get_by_role("menuitem", name="Run", exact=True).click()
+    page.get_by_text("Run All Cells", exact=True).click()
+    page.wait_for_function(NUMBERED, timeout=120_000)
+    page.wait_for_timeout(500)  # the last output is drawn after its prompt is numbered
+    return {
+        "cells": page.locator(".jp-CodeCell").count(),
+        "outputs": page.locator(".jp-OutputArea-output").all_inner_texts(),
+        "errors": page.locator("[data-mime-type='application/vnd.jupyter.error']").count(),
+    }
+
+
+def main(chromium: str, url: str, screenshot: str) -> None:
+    elsewhere: list[str] = []
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=QUIET + AS_ROOT)
+        page = browser.new_page(viewport={"width": 1300, "height": 1000})
+        page.on("request", lambda request: elsewhere.append(request.url))
+        try:
+            seen = run_all(page, url)
+        finally:
+            page.screenshot(path=screenshot)
+        browser.close()
+    local = ("127.0.0.1", None)  # None: data: and blob: addresses, which ask nobody
+    print(
+        json.dumps(
+            seen | {"elsewhere": [u for u in elsewhere if urlsplit(u).hostname not in local]}
+        )
+    )
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
