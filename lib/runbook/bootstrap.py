@@ -239,7 +239,9 @@ class _Build:
         has_pip = any(self.environment.folder.glob("lib/python*/site-packages/pip"))
         if not has_pip and not self._run(python, "-I", "-m", "ensurepip"):
             return False
-        return self._run(python, "-I", "-m", "pip", "install", "--quiet", "--no-compile", *arguments)
+        return self._run(
+            python, "-I", "-m", "pip", "install", "--quiet", "--no-compile", *arguments
+        )
 
     def _uv_settings(self) -> dict[str, str]:
         """pip's settings for uv; one that was made for uv itself is left as it is."""
@@ -307,9 +309,9 @@ def _why(log: str, environment: Environment) -> str:
         )
     if "no matching distribution" in said or "no wheels" in said:
         return (
-            f"the package registry has no binary file for this machine and Python "
-            f"{sys.version_info[0]}.{sys.version_info[1]} of a package in {environment.lock}; try "
-            f"another Python with RUNBOOK_PYTHON, or conda with environment.yml, {again}"
+            f"the package registry has no binary file of some package in {environment.lock} for "
+            f"this machine and Python {sys.version_info[0]}.{sys.version_info[1]}; name another "
+            f"Python in RUNBOOK_PYTHON, or use conda and environment.yml, {again}"
         )
     return f"{environment.name} could not be made from {environment.lock}; see why, {again}"
 
