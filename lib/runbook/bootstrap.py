@@ -88,12 +88,12 @@ class Environment:
             return set(inputs)
         return {name for name, now in inputs.items() if _read(self.made_from / name) != now}
 
-    def remember_inputs(self) -> None:
+    def remember(self, inputs: dict[str, bytes]) -> None:
         """Written beside and renamed: `made-from` is there whole, or not at all."""
         draft = self.folder / "made-from.draft"
         shutil.rmtree(draft, ignore_errors=True)
         draft.mkdir()
-        for name, content in self.inputs().items():
+        for name, content in inputs.items():
             (draft / name).write_bytes(content)
         draft.rename(self.made_from)
 
@@ -117,22 +117,22 @@ def ensure(environment: Environment) -> Path:
 
 
 def _make(environment: Environment, changed: set[str], lock_fd: int) -> None:
+    inputs = environment.inputs()  # as they are now: a pull may change them while we install
+    only_the_project = changed == {"pyproject.toml"}  # a new ruff rule needs no new packages
     build = _Build(environment, lock_fd)
     with _progress(environment):
         try:
             build.forget_inputs()
-            if changed != {
-                "pyproject.toml"
-            }:  # a new ruff rule is no reason to install it all again
+            if not only_the_project:
                 build.install_lock()
             if environment.holds_project:
                 build.install_project()
                 build.name_kernel_python()
-            build.tidy()
+            build.drop_uv()
+            environment.remember(inputs)
         except BaseException:
             build.clear_but_log()
             raise
-    environment.remember_inputs()
 
 
 class _Build:
@@ -181,7 +181,7 @@ class _Build:
         draft.write_text(json.dumps(spec, indent=1) + "\n")
         draft.replace(spec_file)  # never in place: uv shares its files with its cache by hard links
 
-    def tidy(self) -> None:
+    def drop_uv(self) -> None:
         shutil.rmtree(self._uv_folder, ignore_errors=True)
 
     def clear_but_log(self) -> None:

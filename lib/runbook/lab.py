@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import importlib.util
 import json
 import os
 import secrets
@@ -40,7 +41,7 @@ def serve(*, port: int = 0, open_browser: bool = False) -> int:
     With `port` 0 any free one is taken. A browser is opened only where there is a display.
     """
     try:
-        python = bootstrap.ensure(bootstrap.LAB)
+        python = _python_with_jupyterlab()
     except bootstrap.CannotPrepare as problem:
         _say(str(problem))
         return bootstrap.EXIT_UNAVAILABLE
@@ -60,6 +61,13 @@ def serve(*, port: int = 0, open_browser: bool = False) -> int:
     except KeyboardInterrupt:
         _say("JupyterLab and its kernels are stopped.")
         return 0
+
+
+def _python_with_jupyterlab() -> Path:
+    """Ours where JupyterLab is installed beside the sections, as for conda users; else `.venv-lab`."""
+    if importlib.util.find_spec("jupyterlab"):
+        return Path(sys.executable)
+    return bootstrap.ensure(bootstrap.LAB)
 
 
 def refresh_copies(originals: Path, copies: Path) -> list[str]:
@@ -152,7 +160,7 @@ def _config(folder: Path, *, port: int, open_browser: bool) -> dict[str, Any]:
             "open_browser": open_browser,
             "allow_root": True,
         },
-        # the one kernel is that of .venv, found through JUPYTER_PATH, not the lab's own Python
+        # the one kernel is the sections', found through JUPYTER_PATH, not the lab's own Python
         "KernelSpecManager": {"ensure_native_kernel": False, "allowed_kernelspecs": ["python3"]},
         "KernelManager": {"transport_encryption": "auto"},
         # nothing is asked of any other host: no news, no updates, no extensions
@@ -174,7 +182,7 @@ def _leave_out_announcements(config: Path) -> None:
 
 def _variables(folder: Path, runtime: Path) -> dict[str, str]:
     """The environment of the server and its kernels: this Studio's home, and no one's habits."""
-    sections = bootstrap.SECTIONS.folder
+    sections = Path(sys.prefix)
     ours = {
         "RUNBOOK_HOME": str(home()),
         "PATH": os.pathsep.join([str(sections / "bin"), os.environ.get("PATH", os.defpath)]),
