@@ -64,7 +64,7 @@ def serve(*, port: int = 0, open_browser: bool = False) -> int:
 
 
 def _python_with_jupyterlab() -> Path:
-    """Ours where JupyterLab is installed beside the sections, as for conda users; else `.venv-lab`."""
+    """Ours, where JupyterLab is beside the sections as for conda users; else `.venv-lab`'s."""
     if importlib.util.find_spec("jupyterlab"):
         return Path(sys.executable)
     return bootstrap.ensure(bootstrap.LAB)
