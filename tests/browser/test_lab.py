@@ -62,9 +62,14 @@ def browser() -> Browser:
     if chromium is None:
         pytest.skip("not run: no Chromium on PATH (Debian: apt-get install -y chromium)")
     try:
-        return Browser(chromium, bootstrap.ensure(bootstrap.BROWSER))
+        python = bootstrap.ensure(bootstrap.BROWSER)
     except bootstrap.CannotPrepare as problem:
         pytest.skip(f"not run: {problem}")
+    driver = [str(python), "-m", "playwright", "--version"]
+    started = subprocess.run(driver, capture_output=True, text=True, check=False)
+    if started.returncode != 0:
+        pytest.skip(f"not run: Playwright's driver does not start: {started.stderr.strip()}")
+    return Browser(chromium, python)
 
 
 @pytest.fixture
