@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from pathlib import Path
 from urllib.parse import urlsplit
 
 from playwright.sync_api import Page, sync_playwright
@@ -51,7 +52,12 @@ def run_all(page: Page, url: str) -> dict[str, object]:
 def main(chromium: str, url: str, screenshot: str) -> None:
     elsewhere: list[str] = []
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=QUIET + AS_ROOT)
+        browser = playwright.chromium.launch(
+            executable_path=chromium,
+            args=QUIET + AS_ROOT,
+            # Chromium leaves crash reports in the settings folder: not in this person's
+            env=os.environ | {"XDG_CONFIG_HOME": str(Path(screenshot).parent)},
+        )
         page = browser.new_page(viewport={"width": 1300, "height": 1000})
         page.on("request", lambda request: elsewhere.append(request.url))
         try:
