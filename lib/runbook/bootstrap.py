@@ -33,6 +33,9 @@ EXIT_UNAVAILABLE = 69  # EX_UNAVAILABLE of sysexits.h: something that is needed 
 ROOT = Path(__file__).resolve().parents[2]
 UV_LOCK = ROOT / "requirements-uv.lock"
 
+# Exactly what a lock names: every file by its hash, nothing resolved, nothing compiled.
+EXACTLY = ("--require-hashes", "--no-deps", "--only-binary", ":all:", "-r")
+
 # pip's settings under uv's names: uv reads no pip.conf, and that is where a mirror is named.
 UV_NAMES = {
     "index-url": "UV_DEFAULT_INDEX",
@@ -149,15 +152,14 @@ class _Build:
             shutil.rmtree(self.environment.made_from)
 
     def install_lock(self) -> None:
-        """Exactly what the lock names: every file by its hash, and nothing is ever compiled."""
+        """An empty environment, and what the lock names in it: by uv if it can be had, else pip."""
         self._make_folder()
         self.uv = self.uv or self._fetch_uv()
-        exactly = ("--require-hashes", "--no-deps", "--only-binary", ":all:")
-        lock = ("-r", str(ROOT / self.environment.lock))
-        if self.uv and self._uv_install(*exactly, *lock):
+        lock = str(ROOT / self.environment.lock)
+        if self.uv and self._uv_install(*EXACTLY, lock):
             return
-        if not self._pip_install(*exactly, *lock):
-            raise CannotPrepare(_why("\n".join(self.log), self.environment))
+        if not self._pip_install(*EXACTLY, lock):
+            raise CannotPrepare(_why(self.log, self.environment))
 
     def install_project(self) -> None:
         """lib/ itself, editable: built by the setuptools of the lock, so without a network."""
@@ -165,7 +167,7 @@ class _Build:
         if self.uv and self._uv_install("--offline", *here):
             return
         if not self._pip_install("--no-index", *here):
-            raise CannotPrepare(_why("\n".join(self.log), self.environment))
+            raise CannotPrepare(_why(self.log, self.environment))
 
     def name_kernel_python(self) -> None:
         """Name this Python in full in the kernel's spec.
@@ -210,20 +212,19 @@ class _Build:
                 "install it (Debian, Ubuntu: apt-get install -y python3-venv) and run this again."
             )
         if not self._run(base, "-I", "-m", "venv", str(folder)):
-            raise CannotPrepare(_why("\n".join(self.log), self.environment))
+            raise CannotPrepare(_why(self.log, self.environment))
 
     def _uv_on_path(self) -> str | None:
         found = None if os.environ.get("RUNBOOK_NO_UV") else shutil.which("uv")
         return found if found and self._run(found, "--version") else None
 
     def _fetch_uv(self) -> str | None:
-        """uv for this build alone: it installs in seconds what takes pip a minute."""
+        """uv for this build alone: it installs in seconds what takes pip half a minute."""
         if os.environ.get("RUNBOOK_NO_UV"):
             return None
         target = ("--target", str(self._uv_folder))
-        exactly = ("--require-hashes", "--no-deps", "--only-binary", ":all:", "-r", str(UV_LOCK))
         uv = str(self._uv_folder / "bin" / "uv")
-        fetched = self._pip_install(*target, *exactly) and self._run(uv, "--version")
+        fetched = self._pip_install(*target, *EXACTLY, str(UV_LOCK)) and self._run(uv, "--version")
         return uv if fetched else None
 
     def _uv_install(self, *arguments: str) -> bool:
@@ -236,21 +237,19 @@ class _Build:
 
     def _pip_install(self, *arguments: str) -> bool:
         python = str(self.environment.python)
-        has_pip = any(self.environment.folder.glob("lib/python*/site-packages/pip"))
-        if not has_pip and not self._run(python, "-I", "-m", "ensurepip"):
+        if not self._has_pip() and not self._run(python, "-I", "-m", "ensurepip"):
             return False
-        return self._run(
-            python, "-I", "-m", "pip", "install", "--quiet", "--no-compile", *arguments
-        )
+        pip_install = (python, "-I", "-m", "pip", "install", "--quiet", "--no-compile")
+        return self._run(*pip_install, *arguments)
+
+    def _has_pip(self) -> bool:
+        return any(self.environment.folder.glob("lib/python*/site-packages/pip"))
 
     def _uv_settings(self) -> dict[str, str]:
         """pip's settings for uv; one that was made for uv itself is left as it is."""
-        has_pip = any(self.environment.folder.glob("lib/python*/site-packages/pip"))
-        python = str(self.environment.python) if has_pip else sys.executable
-        listed = subprocess.run(
-            [python, "-I", "-m", "pip", "config", "list"],
-            capture_output=True, text=True, check=False,
-        )  # fmt: skip
+        python = str(self.environment.python) if self._has_pip() else sys.executable
+        command = (python, "-I", "-m", "pip", "config", "list")
+        listed = subprocess.run(command, capture_output=True, text=True, check=False)
         settings = pip_settings_for_uv(listed.stdout)
         return {name: value for name, value in settings.items() if not os.environ.get(name)}
 
@@ -291,10 +290,10 @@ def pip_settings_for_uv(listed: str) -> dict[str, str]:
     return found
 
 
-def _why(log: str, environment: Environment) -> str:
+def _why(log: list[str], environment: Environment) -> str:
     """The likeliest cause in what the tools said, with its remedy."""
     again = f"and run this again (details: {environment.name}/build.log)."
-    said = log.lower()
+    said = "\n".join(part for part in log if not part.startswith("$ ")).lower()
     if "no space left" in said or "disk quota" in said:
         return _about(OSError(errno.ENOSPC, ""), environment)
     if "do not match the hashes" in said or "hash mismatch" in said:
@@ -302,7 +301,12 @@ def _why(log: str, environment: Environment) -> str:
             f"a file from the package registry is not the one that {environment.lock} names by its "
             f"hash, so nothing was installed; find out who changed it, {again}"
         )
-    if any(sign in said for sign in ("connect", "timed out", "dns", "resolve", "certificate")):
+    if "certificate" in said:
+        return (
+            "the package registry's certificate is not trusted here; name the file of the "
+            f"authority that signed it in pip's cert setting, {again}"
+        )
+    if any(sign in said for sign in ("connect", "timed out", "dns error", "name resolution")):
         return (
             f"no package registry answers, and {environment.name} has to be filled from one; go "
             f"online, or name one that this machine reaches in pip's index-url, {again}"

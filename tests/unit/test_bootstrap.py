@@ -40,7 +40,8 @@ def test_a_machine_without_pip_settings_hands_over_none() -> None:
         ("error: Hash mismatch for `six==1.16.0`", "by its hash"),
         ("[Errno 111] Connection refused\nNo matching distribution found", "go online"),
         ("error: Could not connect, are you offline?", "go online"),
-        ("Temporary failure in name resolution; dns error", "go online"),
+        ("Temporary failure in name resolution", "go online"),
+        ("SSLError(SSLCertVerificationError: certificate verify failed", "cert setting"),
         ("ERROR: No matching distribution found for x==1", "RUNBOOK_PYTHON"),
         ("something that nobody has seen before", "build.log"),
     ],
@@ -48,7 +49,7 @@ def test_a_machine_without_pip_settings_hands_over_none() -> None:
 def test_the_cause_in_a_tools_words_becomes_one_sentence_with_its_remedy(
     log: str, remedy: str
 ) -> None:
-    said = _why(log, SECTIONS)
+    said = _why(["$ a-tool --in /a/folder/that/says/certificate", log], SECTIONS)
     assert remedy in said
     assert "\n" not in said
     assert "run this again" in said
