@@ -1,0 +1,7 @@
+"""The AWS half of the Studio in a box: moto with an overlay, one process, one account.
+
+`python -m studio_sandbox.control_plane` reads its configuration as one JSON line on stdin, seeds
+the whole Studio, writes the credentials file and serves HTTP on a port of its own. `names` is the
+map of what is seeded; `moto_adapter` is the only place that knows moto from the inside; `seed`
+has one module for each noun; the rest is what stands between a request and moto.
+"""

@@ -1,0 +1,91 @@
+"""Errors in AWS's own shape, for each protocol, so that unmodified clients read them.
+
+SandboxError           an answer that the overlay gives instead of moto
+├── NotInSandbox       the honest one: AWS has it, the sandbox has not (yet)
+└── InvalidToken       credentials that nobody here was given
+"""
+
+from __future__ import annotations
+
+import json
+from xml.sax.saxutils import escape
+
+from studio_sandbox.control_plane.request import AwsRequest
+
+Answer = tuple[int, list[tuple[str, str]], bytes]
+
+
+class SandboxError(Exception):
+    """An AWS-shaped error: `code` as clients match on it, `status` as HTTP says it."""
+
+    code = "InternalFailure"
+    status = 500
+
+    def __init__(self, message: str, *, code: str = "", status: int = 0) -> None:
+        super().__init__(message)
+        self.message = message
+        self.code = code or self.code
+        self.status = status or self.status
+
+
+class NotInSandbox(SandboxError):
+    """What AWS would do here, the sandbox cannot do: said plainly, never imitated."""
+
+    code = "NotInTheSandbox"
+    status = 400  # not 501: clients repeat server errors
+
+    def __init__(self, what: str) -> None:
+        super().__init__(f"not in the sandbox yet: {what}")
+
+
+class InvalidToken(SandboxError):
+    """The access key belongs to nobody in this account."""
+
+    code = "UnrecognizedClientException"
+    status = 403
+
+    def __init__(self) -> None:
+        super().__init__("The security token included in the request is invalid.")
+
+
+def answer(error: SandboxError, request: AwsRequest, request_id: str) -> Answer:
+    """The error as the request's protocol words it: status, headers, body."""
+    code, message = error.code, error.message
+    headers = [("x-amzn-RequestId", request_id), ("x-amzn-ErrorType", code)]
+    if request.protocol == "cbor":
+        headers += [("Content-Type", "application/cbor"), ("smithy-protocol", "rpc-v2-cbor")]
+        return error.status, headers, _cbor({"__type": code, "message": message})
+    if request.protocol in ("json", "rest-json"):
+        headers.append(("Content-Type", "application/x-amz-json-1.1"))
+        return error.status, headers, json.dumps({"__type": code, "message": message}).encode()
+    headers.append(("Content-Type", "text/xml"))
+    return error.status, headers, _xml(request.protocol, code, escape(message), request_id)
+
+
+def _xml(protocol: str, code: str, message: str, request_id: str) -> bytes:
+    error = f"<Code>{code}</Code><Message>{message}</Message>"
+    if protocol == "s3":
+        text = f"<Error>{error}<RequestId>{request_id}</RequestId></Error>"
+    elif protocol == "ec2":
+        text = (
+            f"<Response><Errors><Error>{error}</Error></Errors>"
+            f"<RequestID>{request_id}</RequestID></Response>"
+        )
+    else:
+        text = (
+            f"<ErrorResponse><Error><Type>Sender</Type>{error}</Error>"
+            f"<RequestId>{request_id}</RequestId></ErrorResponse>"
+        )
+    return f'<?xml version="1.0" encoding="UTF-8"?>\n{text}'.encode()
+
+
+def _cbor(fields: dict[str, str]) -> bytes:
+    """A CBOR map of texts (RFC 8949, major types 5 and 3); lengths under 65536."""
+    return bytes([0xA0 + len(fields)]) + b"".join(
+        _cbor_text(key) + _cbor_text(value) for key, value in fields.items()
+    )
+
+
+def _cbor_text(text: str) -> bytes:
+    raw = text.encode()
+    return b"\x79" + len(raw).to_bytes(2, "big") + raw

@@ -1,0 +1,109 @@
+"""Secrets Manager: stages that a plain read follows, and secrets with a past.
+
+Source: https://docs.aws.amazon.com/secretsmanager/latest/apireference/API_UpdateSecretVersionStage.html
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from studio_sandbox.control_plane.moto_adapter import core
+
+
+def patch() -> None:
+    """A plain read answers what AWSCURRENT points to; each read dates the secret."""
+    from moto.secretsmanager import models
+
+    _follow_current(models.SecretsManagerBackend)
+    _date_reads(models.SecretsManagerBackend, models.FakeSecret)
+
+
+def _follow_current(backend: Any) -> None:
+    """Plain moto moves the labels of AWSCURRENT and still reads the version that had it."""
+    move_stage = backend.update_secret_version_stage
+
+    def update_secret_version_stage(
+        self: Any,
+        secret_id: str,
+        version_stage: str,
+        remove_from_version_id: str,
+        move_to_version_id: str,
+    ) -> Any:
+        answer = move_stage(
+            self, secret_id, version_stage, remove_from_version_id, move_to_version_id
+        )
+        if version_stage == "AWSCURRENT" and move_to_version_id:
+            self.secrets[secret_id].set_default_version_id(move_to_version_id)
+        return answer
+
+    backend.update_secret_version_stage = update_secret_version_stage
+
+
+def _date_reads(backend: Any, secret: Any) -> None:
+    """Plain moto never says when a secret was read last. AWS says the day, not the time."""
+    get_value, to_dict = backend.get_secret_value, secret.to_dict
+
+    def get_secret_value(
+        self: Any, secret_id: str, version_id: str, version_stage: str
+    ) -> dict[str, Any]:
+        value: dict[str, Any] = get_value(self, secret_id, version_id, version_stage)
+        self.secrets[secret_id].last_accessed_date = _day(datetime.now(UTC))
+        return value
+
+    def described(self: Any) -> dict[str, Any]:
+        return {**to_dict(self), "LastAccessedDate": getattr(self, "last_accessed_date", None)}
+
+    backend.get_secret_value, secret.to_dict = get_secret_value, described
+
+
+@dataclass(frozen=True)
+class Version:
+    """One value of a secret; `stage` is AWSCURRENT or AWSPREVIOUS."""
+
+    id: str
+    value: str = field(repr=False)
+    stage: str
+    created: datetime
+
+
+def put(
+    account: str,
+    region: str,
+    name: str,
+    *,
+    arn_suffix: str,
+    description: str,
+    tags: dict[str, str],
+    versions: list[Version],
+    accessed: datetime,
+) -> str:
+    """A secret with its versions, oldest first; gives its ARN. The last one is current."""
+    backend = core.backend("secretsmanager", account, region)
+    secret, _ = backend._add_secret(
+        name,
+        secret_string=versions[-1].value,
+        description=description,
+        tags=[{"Key": key, "Value": value} for key, value in tags.items()],
+        version_id=versions[-1].id,
+    )
+    secret.arn = f"arn:aws:secretsmanager:{region}:{account}:secret:{name}-{arn_suffix}"
+    secret.versions = {version.id: _stored(version) for version in versions}
+    secret.created_date = versions[0].created.timestamp()
+    secret.last_changed_date = versions[-1].created.timestamp()
+    secret.last_accessed_date = _day(accessed)
+    return str(secret.arn)
+
+
+def _stored(version: Version) -> dict[str, Any]:
+    return {
+        "version_id": version.id,
+        "version_stages": [version.stage],
+        "secret_string": version.value,
+        "createdate": int(version.created.timestamp()),
+    }
+
+
+def _day(moment: datetime) -> float:
+    return moment.replace(hour=0, minute=0, second=0, microsecond=0).timestamp()

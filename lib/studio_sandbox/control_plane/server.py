@@ -1,0 +1,164 @@
+"""What stands between a request and moto: caller, faults, overlay, call log, control."""
+
+from __future__ import annotations
+
+import io
+import json
+import sys
+import traceback
+import uuid
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
+from typing import Any
+
+from studio_sandbox.control_plane import aws_error, config, request
+from studio_sandbox.control_plane.aws_error import NotInSandbox, SandboxError
+from studio_sandbox.control_plane.call_log import CallLog
+from studio_sandbox.control_plane.faults import Faults
+from studio_sandbox.control_plane.moto_adapter import core, iam
+from studio_sandbox.control_plane.request import AwsRequest
+from studio_sandbox.control_plane.studio import Studio
+
+_REASONS = {200: "OK", 400: "Bad Request", 403: "Forbidden", 404: "Not Found", 500: "Error"}
+StartResponse = Callable[..., Any]
+
+
+class ControlPlane:
+    """The WSGI application: `/sandbox/…` is ours, everything else is AWS's."""
+
+    def __init__(self, studio: Studio) -> None:
+        self.studio = studio
+        self.calls = CallLog()
+        self.faults = Faults()
+        self._moto = core.application()
+
+    def __call__(self, environ: dict[str, Any], start: StartResponse) -> Iterable[bytes]:
+        body = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
+        environ["wsgi.input"] = io.BytesIO(body)
+        if environ["PATH_INFO"].startswith("/sandbox/"):
+            return self._control(environ, body, start)
+        asked = request.read(environ, body)
+        if asked is None:
+            return self._unsigned(environ, start)
+        return self._aws(environ, asked, start)
+
+    # AWS
+
+    def _aws(
+        self, environ: dict[str, Any], asked: AwsRequest, start: StartResponse
+    ) -> Iterable[bytes]:
+        request_id = str(uuid.uuid4())
+        caller = iam.Caller(name="", arn="")
+        error, status, chunks = "", 0, list[bytes]()
+
+        def remember(status_line: str, headers: list[tuple[str, str]], *rest: Any) -> Any:
+            nonlocal status, error
+            status = int(status_line.split(" ", 1)[0])
+            error = _error_code(headers) if status >= 400 else ""
+            return start(status_line, headers, *rest)
+
+        try:
+            caller = iam.caller(self.studio.account, asked.access_key)
+            self.faults.raise_if_ordered(asked)
+            chunks = self._answer(environ, asked, remember)
+        except SandboxError as raised:
+            status, error = raised.status, raised.code
+            chunks = _send(start, *aws_error.answer(raised, asked, request_id))
+        self._record(asked, caller, request_id, status, error)
+        return chunks
+
+    def _answer(
+        self, environ: dict[str, Any], asked: AwsRequest, start: StartResponse
+    ) -> list[bytes]:
+        if (asked.service, asked.action) == ("cloudtrail", "LookupEvents"):
+            found = json.dumps(self.calls.look_up(asked.parameters)).encode()
+            return _send(start, 200, [("Content-Type", "application/x-amz-json-1.1")], found)
+        try:
+            with core.LOCK:
+                answered = self._moto(environ, start)
+            return answered  # type: ignore[no-any-return]  # a live tail goes on as it is read
+        except NotImplementedError as missing:
+            raise NotInSandbox(f"{asked.service} {asked.action}") from missing
+        except SandboxError:
+            raise
+        except Exception as crash:
+            # moto raises bare exceptions where AWS has an error of its own
+            traceback.print_exc(file=sys.stderr)
+            raise NotInSandbox(
+                f"{asked.service} {asked.action} failed inside moto: {crash!r}"
+            ) from crash
+
+    def _record(
+        self, asked: AwsRequest, caller: iam.Caller, request_id: str, status: int, error: str
+    ) -> None:
+        self.calls.record(
+            time=datetime.now(UTC).isoformat(timespec="milliseconds"),
+            source=f"{asked.service}.amazonaws.com",
+            action=asked.action,
+            region=asked.region,
+            read_only=asked.read_only,
+            user=caller.name,
+            arn=caller.arn,
+            access_key=asked.access_key,
+            user_agent=asked.user_agent,
+            source_ip=asked.source_ip,
+            request_id=request_id,
+            status=status,
+            error=error,
+            parameters=asked.parameters,
+        )
+
+    def _unsigned(self, environ: dict[str, Any], start: StartResponse) -> list[bytes]:
+        text = f"{environ['PATH_INFO']}: this is the Studio's sandbox; AWS requests are signed.\n"
+        return _send(start, 403, [("Content-Type", "text/plain")], text.encode())
+
+    # control
+
+    def _control(self, environ: dict[str, Any], body: bytes, start: StartResponse) -> list[bytes]:
+        route = (environ["REQUEST_METHOD"], environ["PATH_INFO"])
+        try:
+            status, answer = self._route(route, environ.get("QUERY_STRING", ""), body)
+        except (ValueError, KeyError, TypeError) as wrong:
+            status, answer = 400, {"error": f"{type(wrong).__name__}: {wrong}"}
+        headers = [("Content-Type", "application/json")]
+        return _send(start, status, headers, json.dumps(answer).encode())
+
+    def _route(self, route: tuple[str, str], query: str, body: bytes) -> tuple[int, Any]:
+        match route:
+            case ("GET", "/sandbox/health"):
+                return 200, {"healthy": True, "anchor": self.studio.anchor.isoformat()}
+            case ("GET", "/sandbox/calls"):
+                return 200, self.calls.since(int(query.removeprefix("since=") or 0))
+            case ("GET", "/sandbox/faults"):
+                return 200, {"faults": self.faults.pending()}
+            case ("POST", "/sandbox/faults"):
+                given = json.loads(body)
+                self.faults.order(given if isinstance(given, list) else [given])
+                return 200, {"faults": self.faults.pending()}
+            case ("DELETE", "/sandbox/faults"):
+                self.faults.clear()
+                return 200, {"faults": []}
+            case ("POST", "/sandbox/reset"):
+                return 200, self._reset(config.parse_anchor(json.loads(body)["anchor"]))
+        return 404, {"error": f"{' '.join(route)} is not here"}
+
+    def _reset(self, anchor: datetime) -> dict[str, Any]:
+        self.studio.seed(anchor)
+        self.faults.clear()
+        self.calls.clear()
+        return {"reset": True, "anchor": anchor.isoformat()}
+
+
+def _error_code(headers: list[tuple[str, str]]) -> str:
+    named = {key.lower(): value for key, value in headers}
+    return named.get("x-amzn-errortype", "").split(":")[0] or "Error"
+
+
+def _send(
+    start: StartResponse, status: int, headers: list[tuple[str, str]], body: bytes
+) -> list[bytes]:
+    start(
+        f"{status} {_REASONS.get(status, 'Error')}",
+        [*headers, ("Content-Length", str(len(body)))],
+    )
+    return [body]

@@ -1,0 +1,29 @@
+"""The seeded account as one thing: emptied and filled again, under one lock."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from studio_sandbox.control_plane import seed
+from studio_sandbox.control_plane.config import Config
+from studio_sandbox.control_plane.moto_adapter import core
+
+SEED = 20251110
+
+
+class Studio:
+    """All AWS state of the sandbox. `seed` may be called again: it starts from nothing."""
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self.account = config.account
+        self.anchor = config.anchor
+
+    def seed(self, anchor: datetime) -> None:
+        """Replace everything by the Studio as it is at `anchor`. Same anchor, same ids."""
+        with core.LOCK:
+            core.empty()
+            core.seed_ids(SEED)
+            seed.everything(self.config, anchor, seed=SEED)
+            core.seed_ids(SEED + 1 if self.config.still else None)
+            self.anchor = anchor
