@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import os
 import secrets
 import threading
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any
 
 WsgiApp = Callable[[dict[str, Any], Any], Any]
@@ -14,7 +16,16 @@ WsgiApp = Callable[[dict[str, Any], Any], Any]
 # moto is not safe between threads: whoever touches its state holds this.
 LOCK = threading.RLock()
 
-_PATCHED_SERVICES = ("ecs", "elbv2", "secretsmanager", "logs", "cloudwatch", "ses", "iam")
+_PATCHED_SERVICES = (
+    "autoscaling",
+    "cloudwatch",
+    "ecs",
+    "elbv2",
+    "iam",
+    "logs",
+    "secretsmanager",
+    "ses",
+)
 
 
 def start(*, account: str, regions: tuple[str, ...]) -> None:
@@ -113,3 +124,24 @@ def _keep_no_instances() -> None:
     from moto.core.common_models import BaseModel
 
     BaseModel.__new__ = lambda cls, *args, **kwargs: object.__new__(cls)
+
+
+def call(function: Callable[..., Any], **given: Any) -> Any:
+    """Call one of moto's many-parameter functions; what is not given is None, as in a request."""
+    parameters = inspect.signature(function).parameters.values()
+    unset = {
+        p.name: None
+        for p in parameters
+        if p.default is p.empty and p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)
+    }
+    return function(**(unset | given))
+
+
+def naive(moment: datetime) -> datetime:
+    """A time as moto keeps it: UTC without a zone."""
+    return moment.astimezone(UTC).replace(tzinfo=None)
+
+
+def now() -> datetime:
+    """The time, as moto keeps it."""
+    return naive(datetime.now(UTC))

@@ -1,2 +1,115 @@
+"""Elastic Load Balancing: rules with fixed ARNs, targets whose health can be set.
+
+Source: https://docs.aws.amazon.com/elasticloadbalancing/latest/application/target-group-health-checks.html
+"""
+
+from __future__ import annotations
+
+import hashlib
+from datetime import datetime
+from typing import Any
+
+from studio_sandbox.control_plane.moto_adapter import core
+
+
 def patch() -> None:
-    pass
+    """A target may be in another state than healthy: plain moto knows only that one for IPs."""
+    from moto.elbv2 import models
+
+    health_for = models.FakeTargetGroup.health_for
+
+    def with_state(self: Any, target: dict[str, Any], ec2_backend: Any) -> Any:
+        health = health_for(self, target, ec2_backend)
+        registered = self.targets.get(target["Id"])
+        if registered is None:
+            health.status, health.reason = "unused", "Target.NotRegistered"
+            health.description = "Target is not registered to the target group"
+        elif state := registered.get("sandbox_health"):
+            health.status, health.reason, health.description = state
+        return health
+
+    models.FakeTargetGroup.health_for = with_state
+
+
+class LoadBalancing:
+    """Load balancer, listeners and target groups of one region, for the seed."""
+
+    def __init__(self, account: str, region: str) -> None:
+        self._elb = core.backend("elbv2", account, region)
+        self._account, self._region = account, region
+
+    def load_balancer(
+        self, name: str, *, subnets: list[str], groups: list[str], created: datetime
+    ) -> str:
+        """An application load balancer that is active; gives its ARN."""
+        made = self._elb.create_load_balancer(name, groups, subnets)
+        made.activate()
+        made.created_time = core.naive(created)
+        return str(made.arn)
+
+    def dns_name(self, arn: str) -> tuple[str, str]:
+        """Where DNS aliases point to: the name and its hosted zone."""
+        balancer = self._elb.load_balancers[arn]
+        return balancer.dns_name, balancer.canonical_hosted_zone_id
+
+    def target_group(self, name: str, *, vpc: str, port: int) -> str:
+        """A group of IP targets, checked every 30 s at `/v1/health`; gives its ARN."""
+        made = self._elb.create_target_group(
+            name,
+            vpc_id=vpc,
+            protocol="HTTP",
+            protocol_version="HTTP1",
+            port=port,
+            target_type="ip",
+            healthcheck_path="/v1/health",
+            healthcheck_interval_seconds=30,
+            healthcheck_timeout_seconds=5,
+            healthy_threshold_count=2,
+            unhealthy_threshold_count=3,
+            matcher={"HttpCode": "200"},
+        )
+        made.attributes["deregistration_delay.timeout_seconds"] = "30"
+        return str(made.arn)
+
+    def certificate(self, domain: str) -> str:
+        """A certificate for `domain` and all below it; gives its ARN."""
+        acm = core.backend("acm", self._account, self._region)
+        return str(core.call(acm.request_certificate, domain_name=domain,
+                             idempotency_token=domain,
+                             subject_alt_names=[f"*.{domain}"], tags=[]))  # fmt: skip
+
+    def listener(
+        self, balancer: str, *, port: int, certificate: str, action: dict[str, Any]
+    ) -> str:
+        """A listener (HTTPS when there is a certificate) with its default action; its ARN."""
+        made = self._elb.create_listener(
+            balancer,
+            "HTTPS" if certificate else "HTTP",
+            port,
+            "ELBSecurityPolicy-TLS13-1-2-2021-06" if certificate else "",
+            certificate or None,
+            [action],
+        )
+        for rule in made._default_rule.values():  # moto names it after its address in memory
+            number = hashlib.sha256(made.arn.encode()).hexdigest()[:16]
+            rule.arn = f"{made.arn.replace(':listener/', ':listener-rule/')}/{number}"
+        return str(made.arn)
+
+    def rule(self, listener: str, *, priority: int, condition: dict[str, Any], group: str) -> None:
+        """Forward what fits one condition to a target group."""
+        self._elb.create_rule(listener, [condition], priority, [forward(group)])
+        target_group = self._elb.target_groups[group]  # moto names the balancer once per rule
+        target_group.load_balancer_arns = list(dict.fromkeys(target_group.load_balancer_arns))
+
+    def register(self, group: str, address: str, port: int) -> None:
+        """Register one address; it is healthy at once."""
+        self._elb.register_targets(group, [{"Id": address, "Port": port}])
+
+
+def forward(group: str) -> dict[str, Any]:
+    """The action that sends requests to one target group."""
+    return {
+        "Type": "forward",
+        "TargetGroupArn": group,
+        "ForwardConfig": {"TargetGroups": [{"TargetGroupArn": group, "Weight": 1}]},
+    }
