@@ -23,6 +23,7 @@ _PATCHED_SERVICES = (
     "elbv2",
     "iam",
     "logs",
+    "rds",
     "secretsmanager",
     "ses",
 )
@@ -145,3 +146,8 @@ def naive(moment: datetime) -> datetime:
 def now() -> datetime:
     """The time, as moto keeps it."""
     return naive(datetime.now(UTC))
+
+
+def from_ms(milliseconds: int) -> datetime:
+    """A time as moto keeps it, from milliseconds since the epoch."""
+    return naive(datetime.fromtimestamp(milliseconds / 1000, UTC))

@@ -172,8 +172,8 @@ class Containers:
         made.registered_at, made.registered_by = core.naive(registered), by
         return str(made.arn)
 
-    def service(self, wanted: Deployed) -> None:
-        """A service in a steady state, with all of its tasks running."""
+    def service(self, wanted: Deployed) -> list[str]:
+        """A service in a steady state, with all of its tasks running; gives the tasks' ids."""
         network = _network([p.subnet for p in wanted.placements], wanted.security_groups)
         made = self._ecs.create_service(
             self._cluster,
@@ -187,14 +187,14 @@ class Containers:
             network_configuration=network,
         )
         _settle(made, wanted)
-        for placement in wanted.placements:
-            self._task(wanted, placement)
+        tasks = [self._task(wanted, placement) for placement in wanted.placements]
         cluster = self._ecs.clusters[self._cluster]
         cluster.pending_tasks_count = 0
         cluster.running_tasks_count = len(self._ecs.tasks[self._cluster])
         cluster.active_services_count = len(self._ecs.services)
+        return tasks
 
-    def _task(self, wanted: Deployed, placement: Placement) -> None:
+    def _task(self, wanted: Deployed, placement: Placement) -> str:
         _Addresses.waiting = (placement.address,)
         (task,) = self._ecs.run_task(
             self._cluster,
@@ -224,6 +224,7 @@ class Containers:
         container.network_interfaces = [
             {"attachmentId": task.attachments[0]["id"], "privateIpv4Address": placement.address}
         ]
+        return str(task.id)
 
 
 def _run(task: Any, revision: Any, started: datetime, zone: str) -> None:

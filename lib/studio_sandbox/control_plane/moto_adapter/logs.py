@@ -1,2 +1,160 @@
+"""CloudWatch Logs: patterns that filter, events in the order of time, queries refused honestly.
+
+Source: https://docs.aws.amazon.com/AmazonCloudWatchLogs/latest/APIReference/API_FilterLogEvents.html
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from studio_sandbox.control_plane import logs_filter
+from studio_sandbox.control_plane.aws_error import NotInSandbox, SandboxError
+from studio_sandbox.control_plane.moto_adapter import core
+
+_MOST_EVENTS = 10_000  # of one page, as AWS has it
+
+
 def patch() -> None:
-    pass
+    """Plain moto lets every event through a JSON, `?` or `-` pattern, and ignores Insights."""
+    from moto.logs import metric_filters, models, responses
+
+    models.EventMessageFilter = _Pattern
+    models.LogGroup.filter_log_events = _filter_log_events
+    responses.LogsResponse.start_query = _no_insights
+    responses.LogsResponse.start_live_tail = _no_live_tail
+    responses.LogsResponse.test_metric_filter = _test_metric_filter
+    if hasattr(metric_filters, "EventMessageFilter"):
+        metric_filters.EventMessageFilter = _Pattern
+
+
+class _Pattern:
+    """A filter pattern where moto keeps its own kind."""
+
+    def __init__(self, pattern: str | None) -> None:
+        self.matches = _compile(pattern)
+
+
+def _compile(pattern: str | None) -> Callable[[str], bool]:
+    try:
+        return logs_filter.compile_pattern(pattern or "")
+    except logs_filter.BadPattern as error:
+        raise SandboxError(
+            f"Invalid filter pattern: {error}", code="InvalidParameterException", status=400
+        ) from error
+
+
+def _filter_log_events(
+    self: Any,
+    log_group_name: str,
+    log_stream_names: list[str],
+    start_time: int | None,
+    end_time: int | None,
+    limit: int | None,
+    next_token: str | None,
+    filter_pattern: str | None,
+    interleaved: bool,
+) -> tuple[list[dict[str, Any]], str | None, list[dict[str, Any]]]:
+    """Events of all streams by time. Plain moto answers stream by stream."""
+    matches = _compile(filter_pattern)
+    streams = [s for n, s in self.streams.items() if not log_stream_names or n in log_stream_names]
+    after = _position(next_token)
+    size = min(limit or _MOST_EVENTS, _MOST_EVENTS)
+    page: list[dict[str, Any]] = []
+    token = None
+    for event, stream in heapq.merge(*map(_ordered, streams), key=lambda pair: _key(pair[0])):
+        if _key(event) <= after or not _within(event, start_time, end_time):
+            continue
+        if not matches(event.message):
+            continue
+        if len(page) == size:
+            token = f"{page[-1]['timestamp']}@{page[-1]['eventId']}"
+            break
+        page.append({**event.to_filter_dict(), "logStreamName": stream})
+    searched = [{"logStreamName": s.log_stream_name, "searchedCompletely": True} for s in streams]
+    return page, token, searched
+
+
+def _ordered(stream: Any) -> Iterator[tuple[Any, str]]:
+    return ((event, stream.log_stream_name) for event in sorted(stream.events, key=_key))
+
+
+def _key(event: Any) -> tuple[int, int]:
+    return event.timestamp, event.event_id
+
+
+def _within(event: Any, start: int | None, end: int | None) -> bool:
+    return (start is None or event.timestamp >= start) and (end is None or event.timestamp <= end)
+
+
+def _position(token: str | None) -> tuple[int, int]:
+    if not token:
+        return (-1, -1)
+    moment, _, number = token.partition("@")
+    if not (moment.isdecimal() and number.isdecimal()):
+        raise SandboxError(
+            "The specified nextToken is invalid.", code="InvalidParameterException", status=400
+        )
+    return int(moment), int(number)
+
+
+def _test_metric_filter(self: Any) -> Any:
+    """Which of the given messages a pattern matches; plain moto has no such operation."""
+    from moto.core.responses import ActionResult
+
+    matches = _compile(self._get_param("filterPattern"))
+    messages = self._get_param("logEventMessages")
+    found = [
+        {"eventNumber": number, "eventMessage": text, "extractedValues": {}}
+        for number, text in enumerate(messages, start=1)
+        if matches(text)
+    ]
+    return ActionResult({"matches": found})
+
+
+def _no_insights(_self: Any) -> Any:
+    raise NotInSandbox("Logs Insights (StartQuery); filter patterns are: FilterLogEvents")
+
+
+def _no_live_tail(_self: Any) -> Any:
+    raise NotInSandbox("StartLiveTail; events come with FilterLogEvents as they are written")
+
+
+@dataclass(frozen=True)
+class Line:
+    """One event: milliseconds since the epoch, the stream that it is in, and the text."""
+
+    time_ms: int
+    stream: str
+    text: str
+
+
+def put_group(
+    account: str,
+    region: str,
+    name: str,
+    *,
+    retention_days: int,
+    created: datetime,
+    lines: Iterable[Line],
+) -> None:
+    """A log group with events that arrived when they happened; lines must be in their order."""
+    from moto.logs.models import LogEvent
+
+    group = core.backend("logs", account, region).create_log_group(name, {})
+    group.set_retention_policy(retention_days)
+    group.creation_time = core.naive(created)
+    for line in lines:
+        stream = group.streams.get(line.stream)
+        if stream is None:
+            group.create_log_stream(line.stream)
+            stream = group.streams[line.stream]
+            stream.creation_time = group.creation_time
+        event = LogEvent(line.time_ms + 900, {"timestamp": line.time_ms, "message": line.text})
+        stream.events.append(event)
+        stream.stored_bytes += len(line.text)
+    for stream in group.streams.values():
+        stream.last_ingestion_time = core.from_ms(stream.events[-1].ingestion_time)

@@ -1,2 +1,119 @@
+"""SES: the account's switches, identities that say whether they are verified.
+
+Source: https://docs.aws.amazon.com/ses/latest/APIReference-V2/API_GetAccount.html
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from studio_sandbox.control_plane.moto_adapter import core
+
+_DAILY_QUOTA, _RATE = 50_000.0, 14.0
+_SANDBOX_QUOTA, _SANDBOX_RATE = 200.0, 1.0  # what an account without production access has
+
+
 def patch() -> None:
-    pass
+    """Plain moto calls every identity verified, and knows nothing of the account."""
+    from moto.ses import models, responses
+    from moto.sesv2 import responses as v2
+
+    backend = models.SESBackend
+    backend.get_send_quota = _quota
+    backend.get_identity_verification_attributes = _verification
+    responses.EmailResponse.get_account_sending_enabled = _sending_enabled
+    responses.EmailResponse.update_account_sending_enabled = _switch_sending
+    v2.SESV2Response.get_account = _account
+    _start_unverified(models.EmailIdentity)
+
+
+def _state(backend: Any) -> dict[str, bool]:
+    """The account's switches in one region: sending, and production access."""
+    if not hasattr(backend, "sandbox_account"):
+        backend.sandbox_account = {"sending": True, "production": False}
+    state: dict[str, bool] = backend.sandbox_account
+    return state
+
+
+def _quota(self: Any) -> Any:
+    from moto.ses import models
+
+    quota = models.SESQuota(self.sent_message_count)
+    production = _state(self)["production"]
+    quota.max24_hour_send = _DAILY_QUOTA if production else _SANDBOX_QUOTA
+    quota.max_send_rate = _RATE if production else _SANDBOX_RATE
+    return quota
+
+
+def _sending_enabled(self: Any) -> Any:
+    from moto.core.responses import ActionResult
+
+    return ActionResult({"Enabled": _state(self.backend)["sending"]})
+
+
+def _switch_sending(self: Any) -> Any:
+    from moto.core.responses import EmptyResult
+
+    _state(self.backend)["sending"] = bool(self._get_bool_param("Enabled"))
+    return EmptyResult()
+
+
+def _account(self: Any) -> str:
+    import json
+
+    backend = core.backend("ses", self.current_account, self.region)
+    state, quota = _state(backend), backend.get_send_quota()
+    return json.dumps(
+        {
+            "DedicatedIpAutoWarmupEnabled": False,
+            "EnforcementStatus": "HEALTHY",
+            "ProductionAccessEnabled": state["production"],
+            "SendingEnabled": state["sending"],
+            "SendQuota": {
+                "Max24HourSend": quota.max24_hour_send,
+                "MaxSendRate": quota.max_send_rate,
+                "SentLast24Hours": float(quota.sent_last24_hours),
+            },
+            "SuppressionAttributes": {"SuppressedReasons": ["BOUNCE", "COMPLAINT"]},
+        }
+    )
+
+
+def _verification(self: Any, identities: list[str] | None = None) -> dict[str, dict[str, str]]:
+    return {
+        name: {"VerificationStatus": self.email_identities[name].verification_status.capitalize()}
+        for name in identities or []
+        if name in self.email_identities
+    }
+
+
+def _start_unverified(identity: Any) -> None:
+    """A new identity waits for its owner's answer, as in AWS."""
+    init = identity.__init__
+
+    def unverified(self: Any, *args: Any, **kwargs: Any) -> None:
+        init(self, *args, **kwargs)
+        self.verification_status = "PENDING"
+
+    identity.__init__ = unverified
+
+
+class Mail:
+    """SES of one region, for the seed."""
+
+    def __init__(self, account: str, region: str) -> None:
+        self._ses = core.backend("ses", account, region)
+
+    def in_production(self, *, sent: int) -> None:
+        """Out of AWS's mail sandbox, sending, with `sent` mails in the last day."""
+        _state(self._ses)["production"] = True
+        self._ses.sent_message_count = sent
+
+    def identity(self, name: str, *, dkim_tokens: list[str]) -> None:
+        """A verified address, or (with tokens) a domain that signs with DKIM."""
+        signing = {"NextSigningKeyLength": "RSA_2048_BIT"} if dkim_tokens else None
+        made = self._ses.create_email_identity_v2(name, None, signing, None)
+        made.verification_status = "SUCCESS"
+        made.verified_for_sending_status = made.feedback_forwarding_status = True
+        if dkim_tokens:
+            made.dkim_attributes["Tokens"] = self._ses.dkim_tokens[name] = dkim_tokens

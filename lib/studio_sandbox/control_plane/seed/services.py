@@ -26,16 +26,18 @@ def seed(
     balancer: Balancer,
     secret_arns: dict[str, str],
     digests: dict[str, str],
-) -> None:
-    """Cluster and services in a steady state, as the last release left them."""
+) -> dict[str, list[str]]:
+    """Cluster and services in a steady state; gives the ids of each one's running tasks."""
     containers = Containers(world.account, world.region, names.CLUSTER)
     containers.create_cluster()
+    tasks = {}
     for service in names.SERVICES:
         arn = _revisions(world, containers, service, secret_arns)
         deployed = _deployed(world, service, network, balancer, arn, digests[service])
-        containers.service(deployed)
+        tasks[service] = containers.service(deployed)
         _register_targets(world, service, balancer, deployed.placements)
         _scale(world, service)
+    return tasks
 
 
 def deployment_id(service: str, index: int) -> str:

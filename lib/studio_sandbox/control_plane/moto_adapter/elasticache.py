@@ -1,0 +1,65 @@
+"""ElastiCache: a replication group and the nodes that it consists of."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from studio_sandbox.control_plane.moto_adapter import core
+
+
+def replication_group(
+    account: str,
+    region: str,
+    name: str,
+    *,
+    nodes: int,
+    node_type: str,
+    version: str,
+    subnets: list[str],
+    security_groups: list[str],
+    zones: list[str],
+    created: datetime,
+) -> list[str]:
+    """A group with a primary and replicas; gives its nodes' names.
+
+    Plain moto names the member clusters of a group and has none of them.
+    """
+    cache = core.backend("elasticache", account, region)
+    subnet_group = f"{name}-subnets"
+    cache.create_cache_subnet_group(subnet_group, "Private subnets of ai-studio", subnets, [])
+    group = core.call(
+        cache.create_replication_group,
+        replication_group_id=name,
+        replication_group_description="Usage counters, rate limits, Celery broker",
+        automatic_failover_enabled=True,
+        multi_az_enabled=True,
+        num_cache_clusters=nodes,
+        preferred_cache_cluster_azs=zones[:nodes],
+        cache_node_type=node_type,
+        engine="redis",
+        engine_version=version,
+        cache_subnet_group_name=subnet_group,
+        security_group_ids=security_groups,
+        snapshot_retention_limit=7,
+        snapshot_window="00:30-01:30",
+        transit_encryption_enabled=True,
+        at_rest_encryption_enabled=True,
+        auth_token="kept in Secrets Manager",  # noqa: S106  only whether there is one is kept
+        auto_minor_version_upgrade=True,
+    )
+    group.replication_group_create_time = core.naive(created)
+    for node, zone in zip(group.member_clusters, zones, strict=False):
+        made = core.call(
+            cache.create_cache_cluster,
+            cache_cluster_id=node,
+            replication_group_id=name,
+            preferred_availability_zone=zone,
+            num_cache_nodes=1,
+            cache_node_type=node_type,
+            engine="redis",
+            engine_version=version,
+            cache_subnet_group_name=subnet_group,
+            security_group_ids=security_groups,
+        )
+        made.cache_cluster_create_time = core.naive(created)
+    return list(group.member_clusters)

@@ -1,0 +1,123 @@
+"""Aurora: a cluster of some age, with its snapshots."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from studio_sandbox.control_plane.moto_adapter import core
+
+_ENGINE = "aurora-postgresql"
+_RESTORE_LAG = timedelta(minutes=4)  # AWS says: typically within the last five minutes
+
+
+def patch() -> None:
+    """Restore is possible up to some minutes ago; plain moto says up to now."""
+    from moto.rds import models
+
+    models.DBCluster.latest_restorable_time = property(lambda self: core.now() - _RESTORE_LAG)
+
+
+@dataclass(frozen=True)
+class ClusterSpec:
+    """What makes up the cluster; capacities in ACU."""
+
+    name: str
+    version: str
+    min_acu: float
+    max_acu: float
+    subnet_group: str
+    security_groups: list[str]
+    parameter_group: str
+    retention_days: int
+    zones: list[str]
+    created: datetime
+    earliest_restore: datetime
+
+
+class Aurora:
+    """RDS of one region, for the seed."""
+
+    def __init__(self, account: str, region: str) -> None:
+        self._rds = core.backend("rds", account, region)
+        self._ec2 = core.backend("ec2", account, region)
+
+    def subnet_group(self, name: str, subnet_ids: list[str]) -> None:
+        """A subnet group over existing subnets."""
+        subnets = [self._ec2.get_subnet(one) for one in subnet_ids]
+        core.call(
+            self._rds.create_subnet_group,
+            subnet_name=name,
+            description="Private subnets of ai-studio",
+            subnets=subnets,
+            tags=[],
+        )
+
+    def parameter_group(self, name: str, *, family: str) -> None:
+        """A cluster parameter group with its family's defaults."""
+        self._rds.create_db_cluster_parameter_group(name, family, "Parameters of ai-studio-db", [])
+
+    def cluster(self, spec: ClusterSpec) -> None:
+        """A cluster without instances; its automated snapshot of this moment is dropped."""
+        made = self._rds.create_db_cluster(
+            {
+                "db_cluster_identifier": spec.name,
+                "engine": _ENGINE,
+                "engine_version": spec.version,
+                "database_name": "ai_studio",
+                "master_username": "ai_studio",
+                "master_user_password": "kept in Secrets Manager",
+                "backup_retention_period": spec.retention_days,
+                "preferred_backup_window": "01:30-02:00",
+                "preferred_maintenance_window": "sun:02:00-sun:02:30",
+                "db_subnet_group_name": spec.subnet_group,
+                "vpc_security_group_ids": spec.security_groups,
+                "db_cluster_parameter_group_name": spec.parameter_group,
+                "port": 5432,
+                "storage_encrypted": True,
+                "deletion_protection": True,
+                "copy_tags_to_snapshot": True,
+                "availability_zones": spec.zones,
+                "enable_cloudwatch_logs_exports": ["postgresql"],
+                "serverless_v2_scaling_configuration": {
+                    "MinCapacity": spec.min_acu,
+                    "MaxCapacity": spec.max_acu,
+                },
+                "tags": [{"Key": "project", "Value": "ai-studio"}],
+            }
+        )
+        made._status, made.storage_type, made.allocated_storage = "available", "aurora", 1
+        made.created = made.cluster_create_time = core.naive(spec.created)
+        made.earliest_restorable_time = core.naive(spec.earliest_restore)
+        made.kms_key_id = f"arn:aws:kms:{made.region}:{made.account_id}:key/{_key_id(spec.name)}"
+        self._rds.cluster_snapshots.clear()
+
+    def instance(self, name: str, *, cluster: str, zone: str, tier: int, created: datetime) -> None:
+        """A serverless instance of a cluster; the first one is its writer."""
+        made = self._rds.create_db_instance(
+            {
+                "db_instance_identifier": name,
+                "db_instance_class": "db.serverless",
+                "engine": _ENGINE,
+                "db_cluster_identifier": cluster,
+                "availability_zone": zone,
+                "promotion_tier": tier,
+            }
+        )
+        made.created = core.naive(created)
+        self._rds.database_snapshots.clear()  # Aurora has snapshots of clusters only
+
+    def snapshot(
+        self, name: str, *, cluster: str, kind: str, taken: datetime, size_gib: int
+    ) -> None:
+        """A snapshot of the cluster; `kind` is `automated` or `manual`."""
+        made = self._rds.create_db_cluster_snapshot(cluster, name, kind)
+        made.created = core.naive(taken)
+        made.allocated_storage = size_gib
+
+
+def _key_id(name: str) -> Any:
+    import uuid
+
+    return uuid.uuid5(uuid.NAMESPACE_DNS, f"{name}.pulse-studio.example")
