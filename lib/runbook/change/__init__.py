@@ -1,0 +1,1 @@
+"""The one door: everything that changes anything is planned, reviewed by digest, then applied."""

@@ -1,0 +1,162 @@
+"""Kinds of change. Each costs its author two functions, `read` and `apply`; the rest is derived.
+
+From `read` alone come the stale check (`read == before`), the no-op (`read == after`), what a
+resumed run may skip, verification, and what an interrupted intent came to. A kind overrides what
+does not fit a world that moves by itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from runbook.change.plan import Change, Json, differences, matches
+from runbook.clients import Clients
+from runbook.errors import BadInput
+from runbook.record.journal import Intent
+
+State = Literal["to do", "holds", "moved"]
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What a change finds: to be done, in place already, or based on what has moved."""
+
+    state: State
+    moved: tuple[str, ...] = ()
+
+
+class Rows(Protocol):
+    """The rows of a change's set, as they are applied (a swapped set is swapped already)."""
+
+    @property
+    def header(self) -> Mapping[str, Json]: ...
+    def __iter__(self) -> Iterator[dict[str, Json]]: ...
+
+
+@dataclass(frozen=True)
+class Step:
+    """One mutation on record: its intent, and what will be written with its result."""
+
+    intent: Intent
+    left: dict[str, Json]
+
+
+class Steps(Protocol):
+    """What a kind that works in pieces is given: each piece is an intent, then a result."""
+
+    def step(self, detail: Mapping[str, Json]) -> AbstractContextManager[Step]:
+        """Intent on entering, result on leaving. Checks the lock first; raises LockLost."""
+        ...
+
+    def progress(self, done: int, total: int) -> None:
+        """Tell whoever watches how far it is."""
+        ...
+
+
+Read = Callable[[Clients, str], Json]
+Apply = Callable[[Clients, Change, Intent], None]
+ApplyPieces = Callable[[Clients, Change, Rows, Steps], Mapping[str, Json]]
+Judge = Callable[[Clients, Change, Rows | None], Judgement]
+Settled = Callable[[Clients, Change, Intent], bool | None]
+Measure = Callable[[Change], Mapping[str, float]]
+TakeBack = Callable[[Change, Rows | None, list[tuple[Intent, Json]]], Change | None]
+
+
+@dataclass(frozen=True)
+class Kind:
+    """How one kind of change is read, applied and judged.
+
+    `apply` makes a change in one step. A large set has `apply_pieces` instead, which makes its
+    own steps and returns what it did. `settled` says of an interrupted intent whether it
+    happened (None: cannot be told yet). `measure` gives the numbers that guardrails compare with
+    their limits. `take_back` builds the change that undoes just what was done.
+    """
+
+    name: str
+    read: Read
+    apply: Apply | None
+    apply_pieces: ApplyPieces | None
+    judge: Judge
+    settled: Settled
+    measure: Measure
+    take_back: TakeBack
+
+
+_kinds: dict[str, Kind] = {}
+
+
+def register(
+    name: str,
+    *,
+    read: Read,
+    apply: Apply | None = None,
+    apply_pieces: ApplyPieces | None = None,
+    judge: Judge | None = None,
+    settled: Settled | None = None,
+    measure: Measure | None = None,
+    take_back: TakeBack | None = None,
+) -> Kind:
+    """Make a kind known; the module that owns the thing calls this once, on import."""
+    if (apply is None) == (apply_pieces is None):
+        raise TypeError(f"{name}: give either apply or apply_pieces")
+    kind = Kind(
+        name=name,
+        read=read,
+        apply=apply,
+        apply_pieces=apply_pieces,
+        judge=judge or _judge_by(read),
+        settled=settled or _settled_by(read),
+        measure=measure or (lambda change: {}),
+        take_back=take_back or _take_back,
+    )
+    _kinds[name] = kind
+    return kind
+
+
+def kind_of(change: Change) -> Kind:
+    """The kind of a change. Raises BadInput: what cannot be read and applied is not planned."""
+    if change.kind not in _kinds:
+        import runbook.studio  # noqa: F401  every module there registers its own kinds
+
+    if change.kind not in _kinds:
+        raise BadInput(
+            f"Nothing here knows how to apply a change of the kind {change.kind!r} "
+            f"({change.target}); known are: {', '.join(sorted(_kinds))}.",
+        )
+    return _kinds[change.kind]
+
+
+def _judge_by(read: Read) -> Judge:
+    def judge(clients: Clients, change: Change, rows: Rows | None) -> Judgement:
+        found = read(clients, change.target)
+        if change.before == change.after and matches(change.before, found):
+            return Judgement("holds")
+        if matches(change.before, found):
+            return Judgement("to do")
+        if matches(change.after, found):
+            return Judgement("holds")
+        return Judgement("moved", tuple(differences(change.before, found)))
+
+    return judge
+
+
+def _settled_by(read: Read) -> Settled:
+    def settled(clients: Clients, change: Change, intent: Intent) -> bool | None:
+        found = read(clients, change.target)
+        if matches(change.before, found):
+            return False
+        return True if matches(change.after, found) else None
+
+    return settled
+
+
+def _take_back(change: Change, rows: Rows | None, done: list[tuple[Intent, Json]]) -> Change | None:
+    """The inverse of what was left: values known only after apply are filled in from the result."""
+    if not done:
+        return None
+    _, left = done[-1]
+    inverse = change.inverse()
+    return Change(inverse.kind, inverse.target, before=left["found"], after=inverse.after)

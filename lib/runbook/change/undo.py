@@ -1,0 +1,60 @@
+"""Undo: the plan that takes back what a run did, as its record tells it, and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from runbook.change import saved
+from runbook.change.kinds import kind_of
+from runbook.change.plan import Change, Plan
+from runbook.change.saved import SavedPlan, rows_of
+from runbook.errors import BadInput, Refused
+from runbook.record.runs import Run
+
+
+def plan_undo(run: Run) -> Plan:
+    """The plan that undoes an applied run. Reads the record only.
+
+    What it expects to find is what the run left, so that work done since is not touched.
+    Raises BadInput (nothing was applied) and Refused (cut off, or it cannot be undone, and why).
+    """
+    run.read()
+    applying = [entry for entry in run.journal.entries() if entry["entry"] == "applying"]
+    if not applying:
+        raise BadInput(
+            f"Run {run.id} applied nothing; there is nothing to undo.",
+            next="See what was applied: ./runbook runs",
+        )
+    if run.journal.unresolved():
+        raise Refused(
+            f"Run {run.id} was cut off; what it did is not known yet.",
+            next="Read the world first: ./runbook reconcile",
+        )
+    planned = saved.find(run.store, applying[-1]["digest"])
+    stuck = [change.target for change in planned.plan.changes if not change.reversible]
+    if stuck:
+        raise Refused(
+            f"{planned.plan.title!r} cannot be undone ({', '.join(stuck)}). {planned.plan.way_back}"
+        )
+    changes = [back for _, back in taken_back(run, planned)]
+    return replace(
+        planned.plan,
+        changes=tuple(reversed(changes)),
+        undoes=not planned.plan.undoes,
+        warnings=(f"Takes back what run {run.id} did, where nothing has changed since.",),
+        way_back="Plan the first change again; its section makes it anew.",
+        origin=None,
+    )
+
+
+def taken_back(run: Run, planned: SavedPlan) -> Iterator[tuple[int, Change]]:
+    """For each change that a run made and has not taken back: its position and the way back."""
+    done = run.journal.done()
+    for index, change in enumerate(planned.plan.changes):
+        mine = [each for each in done if each[0].change == index]
+        if any(intent.detail.get("takes_back") for intent, _ in mine):
+            continue
+        back = kind_of(change).take_back(change, rows_of(planned, change), mine)
+        if back is not None:
+            yield index, back

@@ -1,0 +1,172 @@
+"""Runs: one folder each in the record, with ids that sort by time.
+
+runs/20261124T084512Z-clear-stuck-jobs-3f9c/
+    notebook.ipynb   the executed copy
+    run.json         who, what, where, when, verdict
+    journal.jsonl    intents and results
+    plan.json        the plan that was made or applied
+    rows-….jsonl     large sets that the plan names by hash
+"""
+
+from __future__ import annotations
+
+import getpass
+import json
+import os
+import secrets
+import socket
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import psutil
+
+from runbook import settings
+from runbook.errors import BadInput
+from runbook.record.journal import Journal
+from runbook.record.store import FolderStore, Store
+from runbook.settings import Environment
+from runbook.wait import SYSTEM_CLOCK, Clock
+
+
+def store_of(environment: Environment) -> Store:
+    """The store that an environment's `record` names. Raises BadInput for one unknown to us."""
+    named = environment.record.store
+    if named.startswith("s3://"):
+        raise BadInput(
+            f"The record of {environment.name} is {named}; this version keeps records in folders.",
+            next="Name a folder in record.store, or leave it empty.",
+        )
+    root = settings.home() / (named or f"record/{environment.name}")
+    return FolderStore(root)
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run in a store. What it knows about itself is `run.json`."""
+
+    store: Store
+    id: str
+
+    @classmethod
+    def begin(
+        cls,
+        environment: Environment,
+        *,
+        section: str,
+        notebook_sha256: str,
+        parameters: Mapping[str, Any],
+        mode: str,
+        apply: str = "",
+        incident: str = "",
+        break_glass: str = "",
+        clock: Clock = SYSTEM_CLOCK,
+    ) -> Run:
+        """Make the folder of a new run. `mode` is `headless` or `interactive`.
+
+        Raises RecordUnavailable when it cannot be made.
+        """
+        now = clock.now()
+        run_id = f"{now:%Y%m%dT%H%M%SZ}-{section}-{secrets.token_hex(3)}"
+        run = cls(store_of(environment), run_id)
+        run.update(
+            run_id=run_id,
+            section=section,
+            environment=environment.name,
+            account=environment.account,
+            mode=mode,
+            verdict="running",
+            started_at=now.isoformat(),
+            finished_at=None,
+            os_user=_os_user(),
+            host=socket.gethostname(),
+            process=process_here(),
+            git_commit=git_commit(),
+            notebook_sha256=notebook_sha256,
+            parameters=dict(parameters),
+            apply=apply,
+            incident=incident or None,
+            break_glass=break_glass or None,
+        )
+        return run
+
+    @cached_property
+    def journal(self) -> Journal:
+        """The run's journal."""
+        return Journal(self.store, self.id)
+
+    def key(self, name: str) -> str:
+        """The store's key of one of the run's files."""
+        return f"runs/{self.id}/{name}"
+
+    def read(self) -> dict[str, Any]:
+        """`run.json`. Raises BadInput when there is no such run."""
+        stored = self.store.read(self.key("run.json"))
+        if stored is None:
+            raise BadInput(
+                f"The record has no run {self.id!r}.", next="See all of them: ./runbook runs"
+            )
+        content: dict[str, Any] = json.loads(stored.data)
+        return content
+
+    def update(self, **fields: Any) -> None:
+        """Write fields into `run.json`, over those already there."""
+        stored = self.store.read(self.key("run.json"))
+        content = json.loads(stored.data) if stored else {}
+        content.update(fields)
+        self.write_json("run.json", content)
+
+    def write_json(self, name: str, content: Any) -> None:
+        """Write one of the run's files as readable JSON."""
+        text = json.dumps(content, indent=2, ensure_ascii=False, default=str) + "\n"
+        self.store.write(self.key(name), text.encode())
+
+
+def runs(store: Store) -> Iterator[dict[str, Any]]:
+    """`run.json` of every run, newest first."""
+    found = sorted((key for key in store.keys("runs") if key.endswith("/run.json")), reverse=True)
+    for key in found:
+        stored = store.read(key)
+        if stored:
+            yield json.loads(stored.data)
+
+
+def process_here() -> dict[str, Any]:
+    """This process, so that another can tell later whether it still lives."""
+    return {"pid": os.getpid(), "started": psutil.Process().create_time()}
+
+
+def is_alive(process: Mapping[str, Any], host: str) -> bool:
+    """Whether a recorded process still runs; one of another machine is taken to be alive."""
+    if host != socket.gethostname():
+        return True
+    try:
+        found = psutil.Process(process["pid"])
+        same = abs(found.create_time() - process["started"]) < 1
+        return same and found.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def git_commit() -> str:
+    """The checkout's commit, read from its files: no git is needed. Empty outside of git."""
+    git = settings.checkout() / ".git"
+    try:
+        head = (git / "HEAD").read_text(encoding="utf-8").strip()
+        if not head.startswith("ref: "):
+            return head
+        ref = head.removeprefix("ref: ")
+        if (git / ref).exists():
+            return (git / ref).read_text(encoding="utf-8").strip()
+        packed = (git / "packed-refs").read_text(encoding="utf-8").splitlines()
+        return next((line.split()[0] for line in packed if line.endswith(" " + ref)), "")
+    except OSError:
+        return ""
+
+
+def _os_user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a user id without a passwd entry
+        return f"uid {os.getuid()}"
