@@ -53,7 +53,11 @@ def _server(config: Config) -> Any:
 
 
 def _quiet(handler: type[Any]) -> type[Any]:
-    """A handler that keeps connections open, sends at once, and logs no requests."""
+    """A handler that sends at once and logs no requests.
+
+    Connections close after each answer, as werkzeug has it: it drains what it takes for the rest
+    of a request, and would swallow the next one on the same connection.
+    """
     return type(
         "Handler",
         (handler,),

@@ -15,7 +15,7 @@ from studio_sandbox.control_plane import aws_error, config, request
 from studio_sandbox.control_plane.aws_error import NotInSandbox, SandboxError
 from studio_sandbox.control_plane.call_log import CallLog
 from studio_sandbox.control_plane.faults import Faults
-from studio_sandbox.control_plane.moto_adapter import core, iam
+from studio_sandbox.control_plane.moto_adapter import core, iam, ses
 from studio_sandbox.control_plane.request import AwsRequest
 from studio_sandbox.control_plane.studio import Studio
 
@@ -33,7 +33,10 @@ class ControlPlane:
         self._moto = core.application()
 
     def __call__(self, environ: dict[str, Any], start: StartResponse) -> Iterable[bytes]:
-        body = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
+        # read whole, whatever becomes of it: an answer before the end would reset the connection
+        chunked = environ.get("wsgi.input_terminated")
+        size = -1 if chunked else int(environ.get("CONTENT_LENGTH") or 0)
+        body = environ["wsgi.input"].read(size)
         environ["wsgi.input"] = io.BytesIO(body)
         if environ["PATH_INFO"].startswith("/sandbox/"):
             return self._control(environ, body, start)
@@ -70,13 +73,12 @@ class ControlPlane:
     def _answer(
         self, environ: dict[str, Any], asked: AwsRequest, start: StartResponse
     ) -> list[bytes]:
-        if (asked.service, asked.action) == ("cloudtrail", "LookupEvents"):
-            found = json.dumps(self.calls.look_up(asked.parameters)).encode()
-            return _send(start, 200, [("Content-Type", "application/x-amz-json-1.1")], found)
+        if overlaid := self._overlay(asked):
+            return _send(start, 200, [("Content-Type", "application/json")], overlaid)
+        answer = _Answer()
         try:
             with core.LOCK:
-                answered = self._moto(environ, start)
-            return answered  # type: ignore[no-any-return]  # a live tail goes on as it is read
+                chunks = list(self._moto(environ, answer))
         except NotImplementedError as missing:
             raise NotInSandbox(f"{asked.service} {asked.action}") from missing
         except SandboxError:
@@ -87,6 +89,21 @@ class ControlPlane:
             raise NotInSandbox(
                 f"{asked.service} {asked.action} failed inside moto: {crash!r}"
             ) from crash
+        if answer.is_page_not_found():
+            raise NotInSandbox(f"{asked.service} {asked.action}")
+        start(answer.status, answer.headers)
+        return chunks
+
+    def _overlay(self, asked: AwsRequest) -> bytes | None:
+        """Operations that moto has not, answered here; None for all others."""
+        match (asked.service, asked.action):
+            case ("cloudtrail", "LookupEvents"):
+                found = self.calls.look_up(asked.parameters)
+            case ("ses", "GetAccount"):
+                found = ses.account(self.studio.account, asked.region)
+            case _:
+                return None
+        return json.dumps(found).encode()
 
     def _record(
         self, asked: AwsRequest, caller: iam.Caller, request_id: str, status: int, error: str
@@ -147,6 +164,22 @@ class ControlPlane:
         self.faults.clear()
         self.calls.clear()
         return {"reset": True, "anchor": anchor.isoformat()}
+
+
+class _Answer:
+    """What moto began to answer, kept until it is known to be AWS's kind of answer."""
+
+    def __init__(self) -> None:
+        self.status = ""
+        self.headers: list[tuple[str, str]] = []
+
+    def __call__(self, status: str, headers: list[tuple[str, str]], *_rest: Any) -> None:
+        self.status, self.headers = status, headers
+
+    def is_page_not_found(self) -> bool:
+        """Flask's own page: no operation of moto's has this path."""
+        kind = {key.lower(): value for key, value in self.headers}.get("content-type", "")
+        return self.status.startswith("404") and kind.startswith("text/html; charset=utf-8")
 
 
 def _error_code(headers: list[tuple[str, str]]) -> str:

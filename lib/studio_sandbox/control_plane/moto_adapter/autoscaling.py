@@ -98,6 +98,7 @@ def _date(alarm: Any, created: datetime) -> None:
             f"the threshold ({alarm.threshold})."
         )
     else:
+        alarm.state_value = "OK"
         alarm.state_reason = (
             f"Threshold Crossed: {alarm.evaluation_periods} datapoints were not greater than "
             f"the threshold ({alarm.threshold})."

@@ -1,4 +1,4 @@
-"""CloudWatch: points and alarms with a past; what moto would compute wrongly is refused.
+"""CloudWatch: alarms and dashboards with a past; the numbers themselves are in `metrics`.
 
 Source: https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_PutMetricAlarm.html
 """
@@ -6,50 +6,22 @@ Source: https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_Put
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from studio_sandbox.control_plane.aws_error import NotInSandbox
-from studio_sandbox.control_plane.moto_adapter import core
+from studio_sandbox.control_plane.moto_adapter import core, metrics
 
 Dimensions = tuple[tuple[str, str], ...]
-_KNOWN_STATISTICS = {"Average", "Sum", "Minimum", "Maximum", "SampleCount"}
 
 
 def patch() -> None:
-    """No silent None for percentiles, no empty answer to metric math, alarms start as in AWS."""
+    """Metrics from a store of our own; alarms that start, and change, as in AWS."""
     from moto.cloudwatch import models, responses
 
-    _refuse_percentiles(models.CloudWatchBackend, responses.CloudWatchResponse)
+    metrics.patch(models.CloudWatchBackend, responses.CloudWatchResponse)
     _keep_state(models.CloudWatchBackend)
-
-
-def _refuse_percentiles(backend: Any, response: Any) -> None:
-    """Plain moto answers percentiles with nulls, and metric math that it cannot parse with []."""
-    metric_data, metric_statistics = backend.get_metric_data, response.get_metric_statistics
-
-    def get_metric_data(self: Any, queries: list[dict[str, Any]], *a: Any, **k: Any) -> Any:
-        for query in queries:
-            _refuse_unknown(query)
-        return metric_data(self, queries, *a, **k)
-
-    def get_metric_statistics(self: Any) -> Any:
-        if self._get_param("ExtendedStatistics"):
-            raise NotInSandbox("percentiles (ExtendedStatistics)")
-        return metric_statistics(self)
-
-    backend.get_metric_data = get_metric_data
-    response.get_metric_statistics = get_metric_statistics
-
-
-def _refuse_unknown(query: dict[str, Any]) -> None:
-    if "Expression" in query:
-        raise NotInSandbox(f"metric math ({query['Expression']})")
-    statistic = query["MetricStat"]["Stat"]
-    if statistic not in _KNOWN_STATISTICS:
-        raise NotInSandbox(f"the statistic {statistic}")
 
 
 def _keep_state(backend: Any) -> None:
@@ -70,52 +42,25 @@ def _keep_state(backend: Any) -> None:
     backend.put_metric_alarm = put_metric_alarm
 
 
-@dataclass(frozen=True)
-class Point:
-    """What one minute of a metric holds: its values, or what they came to."""
-
-    time: datetime
-    values: Sequence[float] = ()
-    count: float = 0
-    total: float = 0
-    lowest: float = 0
-    highest: float = 0
-
-
 class Metrics:
     """The metrics of one region, for the seed."""
 
     def __init__(self, account: str, region: str) -> None:
-        from moto.cloudwatch import models
-
-        self._data = core.backend("cloudwatch", account, region).metric_data
-        self._models = models
+        self._store = metrics.store_of(core.backend("cloudwatch", account, region))
 
     def put(
-        self, namespace: str, name: str, dimensions: Dimensions, unit: str, points: list[Point]
+        self,
+        namespace: str,
+        name: str,
+        dimensions: Dimensions,
+        unit: str,
+        points: Iterable[tuple[datetime, Sequence[float]]],
     ) -> None:
-        """Add points: each value as one datum, a summary as one statistic set."""
-        named = [{"Name": key, "Value": value} for key, value in dimensions]
-        for point in points:
-            time = point.time  # aware: so are the times that moto compares with
-            self._data.extend(
-                self._models.MetricDatum(namespace, name, value, named, time, unit)
-                for value in point.values
-            )
-            if point.count:
-                self._data.append(
-                    self._models.MetricAggregatedDatum(
-                        namespace,
-                        name,
-                        point.lowest,
-                        point.highest,
-                        point.count,
-                        point.total,
-                        named,
-                        time,
-                        unit,
-                    )
-                )
+        """Add points: the values that were measured in the minute that began then."""
+        self._store.put(
+            (namespace, name, tuple(sorted(dimensions))),
+            (metrics.Datum(time, v, 1, v, v, unit) for time, values in points for v in values),
+        )
 
 
 @dataclass(frozen=True)

@@ -34,6 +34,8 @@ def replication_group(
         automatic_failover_enabled=True,
         multi_az_enabled=True,
         num_cache_clusters=nodes,
+        num_node_groups=1,
+        replicas_per_node_group=nodes - 1,
         preferred_cache_cluster_azs=zones[:nodes],
         cache_node_type=node_type,
         engine="redis",

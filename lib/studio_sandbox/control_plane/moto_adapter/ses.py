@@ -16,14 +16,12 @@ _SANDBOX_QUOTA, _SANDBOX_RATE = 200.0, 1.0  # what an account without production
 def patch() -> None:
     """Plain moto calls every identity verified, and knows nothing of the account."""
     from moto.ses import models, responses
-    from moto.sesv2 import responses as v2
 
     backend = models.SESBackend
     backend.get_send_quota = _quota
     backend.get_identity_verification_attributes = _verification
     responses.EmailResponse.get_account_sending_enabled = _sending_enabled
     responses.EmailResponse.update_account_sending_enabled = _switch_sending
-    v2.SESV2Response.get_account = _account
     _start_unverified(models.EmailIdentity)
 
 
@@ -58,25 +56,22 @@ def _switch_sending(self: Any) -> Any:
     return EmptyResult()
 
 
-def _account(self: Any) -> str:
-    import json
-
-    backend = core.backend("ses", self.current_account, self.region)
+def account(account_id: str, region: str) -> dict[str, Any]:
+    """What SES v2 GetAccount answers; plain moto has no such operation."""
+    backend = core.backend("ses", account_id, region)
     state, quota = _state(backend), backend.get_send_quota()
-    return json.dumps(
-        {
-            "DedicatedIpAutoWarmupEnabled": False,
-            "EnforcementStatus": "HEALTHY",
-            "ProductionAccessEnabled": state["production"],
-            "SendingEnabled": state["sending"],
-            "SendQuota": {
-                "Max24HourSend": quota.max24_hour_send,
-                "MaxSendRate": quota.max_send_rate,
-                "SentLast24Hours": float(quota.sent_last24_hours),
-            },
-            "SuppressionAttributes": {"SuppressedReasons": ["BOUNCE", "COMPLAINT"]},
-        }
-    )
+    return {
+        "DedicatedIpAutoWarmupEnabled": False,
+        "EnforcementStatus": "HEALTHY",
+        "ProductionAccessEnabled": state["production"],
+        "SendingEnabled": state["sending"],
+        "SendQuota": {
+            "Max24HourSend": quota.max24_hour_send,
+            "MaxSendRate": quota.max_send_rate,
+            "SentLast24Hours": float(quota.sent_last24_hours),
+        },
+        "SuppressionAttributes": {"SuppressedReasons": ["BOUNCE", "COMPLAINT"]},
+    }
 
 
 def _verification(self: Any, identities: list[str] | None = None) -> dict[str, dict[str, str]]:

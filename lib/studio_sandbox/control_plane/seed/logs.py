@@ -140,7 +140,8 @@ def _job(
     world: World, dice: random.Random, at: float, number: int, request: Request | None
 ) -> Iterator[_Entry]:
     kind = "video_gen" if request else dice.choice(_JOBS)
-    trace = request.trace_id if request else f"1-{int(at):08x}-{dice.getrandbits(96):024x}"
+    began = int(world.anchor.timestamp()) - WINDOW_S + int(at)
+    trace = request.trace_id if request else f"1-{began:08x}-{dice.getrandbits(96):024x}"
     user = request.user_id if request else None
     job = uuid(f"log-job/{number}")
     took = dice.uniform(8, 40) if kind.startswith("video") else dice.uniform(0.05, 1.4)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from datetime import timedelta
 
 from studio_sandbox.control_plane import names
-from studio_sandbox.control_plane.moto_adapter.cloudwatch import Dimensions, Metrics, Point
+from studio_sandbox.control_plane.moto_adapter.cloudwatch import Dimensions, Metrics
 from studio_sandbox.control_plane.seed.facts import SERVICE_FACTS
 from studio_sandbox.control_plane.seed.load_balancer import Balancer
 from studio_sandbox.control_plane.seed.traffic import WINDOW_S, Page, Request, Traffic
@@ -51,14 +51,14 @@ class _Writer:
         points = []
         for n, time in enumerate(self._times):
             wave = 1 + 0.08 * math.sin(n / 27) + dice.gauss(0, spread)
-            points.append(Point(time, values=(round(max(0.0, middle * wave), 3),)))
+            points.append((time, (round(max(0.0, middle * wave), 3),)))
         self._metrics.put(namespace, name, dimensions, unit, points)
 
     def steady(
         self, namespace: str, name: str, dimensions: Dimensions, unit: str, value: float
     ) -> None:
         """A value that does not move."""
-        points = [Point(time, values=(value,)) for time in self._times]
+        points = [(time, (value,)) for time in self._times]
         self._metrics.put(namespace, name, dimensions, unit, points)
 
     def counted(
@@ -70,31 +70,18 @@ class _Writer:
         for sample in samples:
             sums[int(sample.at_s // 60)] += amount(sample)
         dice = self.world.dice(f"{namespace}/{name}/{dimensions}")
-        counts = [sums[self._like(dice, n)] for n in range(MINUTES)]
-        points = [
-            Point(time, count=1, total=value, lowest=value, highest=value)
-            for time, value in zip(self._times, counts, strict=True)
-        ]
+        points = [(time, (sums[self._like(dice, n)],)) for n, time in enumerate(self._times)]
         self._metrics.put(namespace, name, dimensions, "Count", points)
 
     def latencies(
         self, namespace: str, name: str, dimensions: Dimensions, samples: Sequence[_Sample]
     ) -> None:
-        """Seconds of each sample of the last hour; summaries for the two hours before."""
+        """Seconds of each sample of the last hour, and the like of it for the two hours before."""
         minutes: dict[int, list[float]] = defaultdict(list)
         for sample in samples:
             minutes[int(sample.at_s // 60)].append(sample.latency_ms / 1000)
         dice = self.world.dice(f"{namespace}/{name}/{dimensions}")
-        points = []
-        for n, time in enumerate(self._times):
-            values = minutes[self._like(dice, n)]
-            if n >= MINUTES - _HOUR:
-                points.append(Point(time, values=values))
-            elif values:
-                points.append(
-                    Point(time, count=len(values), total=round(sum(values), 3),
-                          lowest=min(values), highest=max(values))
-                )  # fmt: skip
+        points = [(time, minutes[self._like(dice, n)]) for n, time in enumerate(self._times)]
         self._metrics.put(namespace, name, dimensions, "Seconds", points)
 
     @staticmethod
@@ -208,5 +195,5 @@ def _billing(world: World) -> None:
         for n in range(12, 0, -1):
             time = world.ago(hours=6 * n)
             value = round(day * share * (time.day + time.hour / 24), 2)
-            points.append(Point(time, values=(value,)))
+            points.append((time, (value,)))
         metrics.put("AWS/Billing", "EstimatedCharges", dimensions, "None", points)

@@ -1,0 +1,255 @@
+"""CloudWatch's numbers: kept by metric, added up by period, percentiles from raw values.
+
+Replaces moto's own store, which is one list for all metrics: it ignores the namespace when there
+are dimensions, answers a metric without dimensions with all that share its name, lists the same
+metric once a point, and gives nulls for percentiles. Metric math is not here yet.
+Source: https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/cloudwatch_concepts.html
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from studio_sandbox.control_plane.aws_error import NotInSandbox, SandboxError
+
+Dimensions = tuple[tuple[str, str], ...]
+Key = tuple[str, str, Dimensions]  # namespace, name, dimensions in order of their names
+
+_PAGE = 500
+_STATISTICS = ("Average", "Sum", "Minimum", "Maximum", "SampleCount")
+_PERCENTILE = re.compile(r"p(\d{1,2}(?:\.\d+)?|100)$")
+
+
+@dataclass(frozen=True, slots=True)
+class Datum:
+    """What was put once: a value (`count` 1), or a statistic set."""
+
+    time: datetime
+    total: float
+    count: float
+    lowest: float
+    highest: float
+    unit: str
+
+
+class Store:
+    """The metrics of one account and region."""
+
+    def __init__(self) -> None:
+        self._data: dict[Key, list[Datum]] = defaultdict(list)
+
+    def put(self, key: Key, data: Iterable[Datum]) -> None:
+        """Add data to a metric."""
+        self._data[key].extend(data)
+
+    def names(self) -> list[Key]:
+        """All metrics that have data, in a fixed order."""
+        return sorted(self._data)
+
+    def by_period(
+        self, key: Key, start: datetime, end: datetime, period_s: int, unit: str | None
+    ) -> list[tuple[datetime, list[Datum]]]:
+        """Data from `start` until before `end`, in periods aligned to the clock."""
+        periods: dict[int, list[Datum]] = defaultdict(list)
+        for datum in self._data.get(key, ()):
+            if start <= datum.time < end and unit in (None, "", datum.unit):
+                periods[int(datum.time.timestamp()) // period_s * period_s].append(datum)
+        return [(datetime.fromtimestamp(at, UTC), periods[at]) for at in sorted(periods)]
+
+
+def store_of(backend: Any) -> Store:
+    """The store of one of moto's CloudWatch backends; a reset drops both."""
+    if not hasattr(backend, "sandbox_metrics"):
+        backend.sandbox_metrics = Store()
+    store: Store = backend.sandbox_metrics
+    return store
+
+
+def patch(backend: Any, response: Any) -> None:
+    """Let moto answer its metric operations from the store."""
+    backend.put_metric_data = _put_metric_data
+    response.list_metrics = _list_metrics
+    response.get_metric_statistics = _get_metric_statistics
+    response.get_metric_data = _get_metric_data
+
+
+def key_of(namespace: str, name: str, dimensions: Iterable[dict[str, str]]) -> Key:
+    """A metric's identity: dimensions in any order are the same metric."""
+    return namespace, name, tuple(sorted((d["Name"], d["Value"]) for d in dimensions))
+
+
+def statistic(name: str, data: list[Datum]) -> float | None:
+    """One statistic over data; None where AWS has none either.
+
+    A percentile needs single values: a statistic set has one only if all its values are equal.
+    Raises NotInSandbox for trimmed means and the like.
+    """
+    if name in _STATISTICS:
+        total, count = sum(d.total for d in data), sum(d.count for d in data)
+        values = {
+            "Average": total / count if count else 0.0,
+            "Sum": total,
+            "SampleCount": count,
+            "Minimum": min(d.lowest for d in data),
+            "Maximum": max(d.highest for d in data),
+        }
+        return float(values[name])
+    percentile = _PERCENTILE.match(name)
+    if not percentile:
+        raise NotInSandbox(f"the statistic {name}")
+    if any(d.lowest != d.highest for d in data):
+        return None
+    values_in_order = sorted(v for d in data for v in [d.lowest] * max(1, int(d.count)))
+    return _percentile(values_in_order, float(percentile[1]))
+
+
+def _percentile(values: list[float], percent: float) -> float:
+    position = (len(values) - 1) * percent / 100
+    below = math.floor(position)
+    above = min(below + 1, len(values) - 1)
+    return values[below] + (values[above] - values[below]) * (position - below)
+
+
+def _aware(moment: datetime) -> datetime:
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def _put_metric_data(self: Any, namespace: str, metric_data: list[dict[str, Any]]) -> None:
+    for number, metric in enumerate(metric_data, start=1):
+        self._validate_parameters_put_metric_data(metric, number)
+    for metric in metric_data:
+        key = key_of(namespace, metric["MetricName"], metric.get("Dimensions") or [])
+        store_of(self).put(key, _data(metric))
+
+
+def _data(metric: dict[str, Any]) -> Iterator[Datum]:
+    time = _aware(metric.get("Timestamp") or datetime.now(UTC))
+    unit = metric.get("Unit") or "None"
+    if stats := metric.get("StatisticValues"):
+        yield Datum(
+            time,
+            float(stats["Sum"]),
+            float(stats["SampleCount"]),
+            float(stats["Minimum"]),
+            float(stats["Maximum"]),
+            unit,
+        )
+        return
+    values = [float(value) for value in metric.get("Values") or [metric.get("Value", 0)]]
+    counts = [float(count) for count in metric.get("Counts") or [1] * len(values)]
+    for value, count in zip(values, counts, strict=True):
+        yield Datum(time, value * count, count, value, value, unit)
+
+
+def _list_metrics(self: Any) -> Any:
+    """Each metric once; plain moto lists a metric as often as it has points."""
+    from moto.core.responses import ActionResult
+
+    namespace, name = self._get_param("Namespace"), self._get_param("MetricName")
+    wanted = [(d["Name"], d.get("Value")) for d in self._get_param("Dimensions") or []]
+    found = [
+        key
+        for key in store_of(self.cloudwatch_backend).names()
+        if namespace in (None, "", key[0])
+        and name in (None, "", key[1])
+        and all(any(n == dn and v in (None, "", dv) for dn, dv in key[2]) for n, v in wanted)
+    ]
+    first = int(self._get_param("NextToken") or 0)
+    answer: dict[str, Any] = {"Metrics": [_described(key) for key in found[first : first + _PAGE]]}
+    if first + _PAGE < len(found):
+        answer["NextToken"] = str(first + _PAGE)
+    return ActionResult(answer)
+
+
+def _described(key: Key) -> dict[str, Any]:
+    dimensions = [{"Name": name, "Value": value} for name, value in key[2]]
+    return {"Namespace": key[0], "MetricName": key[1], "Dimensions": dimensions}
+
+
+def _get_metric_statistics(self: Any) -> Any:
+    from moto.core.responses import ActionResult
+
+    plain = self._get_param("Statistics") or []
+    extended = self._get_param("ExtendedStatistics") or []
+    if not plain and not extended:
+        raise SandboxError(
+            "Must specify either Statistics or ExtendedStatistics",
+            code="InvalidParameterCombination",
+            status=400,
+        )
+    name = self._get_param("MetricName")
+    key = key_of(self._get_param("Namespace"), name, self._get_param("Dimensions") or [])
+    start, end = _range(self._get_param("StartTime"), self._get_param("EndTime"))
+    period_s = int(self._get_param("Period"))
+    periods = store_of(self.cloudwatch_backend).by_period(
+        key, start, end, period_s, self._get_param("Unit")
+    )
+    points = [_datapoint(time, data, plain, extended) for time, data in periods]
+    return ActionResult({"Label": name, "Datapoints": points})
+
+
+def _datapoint(
+    time: datetime, data: list[Datum], plain: list[str], extended: list[str]
+) -> dict[str, Any]:
+    point: dict[str, Any] = {"Timestamp": time, "Unit": data[0].unit}
+    point.update({name: statistic(name, data) for name in plain})
+    percentiles = {name: statistic(name, data) for name in extended}
+    if found := {name: value for name, value in percentiles.items() if value is not None}:
+        point["ExtendedStatistics"] = found
+    return point
+
+
+def _range(start: datetime, end: datetime) -> tuple[datetime, datetime]:
+    start, end = _aware(start), _aware(end)
+    if start >= end:
+        raise SandboxError(
+            "The parameter StartTime must be less than the parameter EndTime.",
+            code="InvalidParameterValue",
+            status=400,
+        )
+    return start, end
+
+
+def _get_metric_data(self: Any) -> Any:
+    from moto.core.responses import ActionResult
+
+    start, end = _range(self._get_param("StartTime"), self._get_param("EndTime"))
+    newest_first = (self._get_param("ScanBy") or "TimestampDescending") == "TimestampDescending"
+    results = []
+    for query in self._get_param("MetricDataQueries") or []:
+        if "Expression" in query:
+            raise NotInSandbox(f"metric math ({query['Expression']})")
+        if query.get("ReturnData", True):
+            store = store_of(self.cloudwatch_backend)
+            results.append(_series(store, query, start, end, newest_first=newest_first))
+    return ActionResult({"MetricDataResults": results, "Messages": []})
+
+
+def _series(
+    store: Store, query: dict[str, Any], start: datetime, end: datetime, *, newest_first: bool
+) -> dict[str, Any]:
+    wanted, metric = query["MetricStat"], query["MetricStat"]["Metric"]
+    key = key_of(metric["Namespace"], metric["MetricName"], metric.get("Dimensions") or [])
+    whole = timedelta(seconds=int(wanted["Period"]))
+    # the period that `start` lies in is answered whole, as AWS rounds the start down
+    first = datetime.fromtimestamp(
+        int(start.timestamp() // whole.total_seconds() * whole.total_seconds()), UTC
+    )
+    periods = store.by_period(key, first, end, int(wanted["Period"]), wanted.get("Unit"))
+    found = [(time, statistic(wanted["Stat"], data)) for time, data in periods]
+    points = [(time, value) for time, value in found if value is not None]
+    if newest_first:
+        points.reverse()
+    return {
+        "Id": query["Id"],
+        "Label": query.get("Label") or metric["MetricName"],
+        "Timestamps": [time for time, _ in points],
+        "Values": [value for _, value in points],
+        "StatusCode": "Complete",
+    }
