@@ -1,0 +1,106 @@
+"""PostgreSQL of the sandbox: its data folder, made once, and its server."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from runbook.errors import NotReachable
+from studio_sandbox.folder import Passwords
+from studio_sandbox.servant import Servant
+
+SUPERUSER = "sandbox"  # ours, to seed and to mend; the product never uses it
+ROLE = DATABASE = "studio"  # what the product connects as, and to
+
+# The data is made anew with each start: nothing is worth waiting for a disk.
+_SETTINGS = {
+    "unix_socket_directories": "",
+    "fsync": "off",
+    "full_page_writes": "off",
+    "synchronous_commit": "off",
+    "wal_level": "minimal",
+    "max_wal_senders": "0",
+    "checkpoint_timeout": "1h",
+    "max_wal_size": "1GB",
+    "shared_buffers": "64MB",
+    "max_connections": "60",
+    "jit": "off",
+    "timezone": "UTC",
+    "log_timezone": "UTC",
+    "dynamic_shared_memory_type": "mmap",  # nothing of a killed server stays in /dev/shm
+}
+
+
+@dataclass(frozen=True)
+class Data:
+    """The data folder: `home/data`, owned by whom the server runs as."""
+
+    home: Path
+    programs: Path
+    who: Servant
+    environment: dict[str, str]
+
+    @property
+    def folder(self) -> Path:
+        return self.home / "data"
+
+    def make(self, passwords: Passwords) -> None:
+        """Run initdb, unless it was done. A killed initdb leaves nothing under the final name.
+
+        Raises NotReachable with what initdb said.
+        """
+        if (self.folder / "PG_VERSION").exists():
+            return
+        new = self.home / "new"
+        self.drop()
+        shutil.rmtree(new, ignore_errors=True)
+        with tempfile.NamedTemporaryFile("w", dir=self.home, prefix="password.") as file:
+            file.write(f"{passwords.superuser}\n")
+            file.flush()
+            if self.who.user is not None:
+                os.chown(file.name, self.who.user, -1)
+            self._initdb(new, Path(file.name))
+        new.replace(self.folder)
+
+    def drop(self) -> None:
+        """Remove the data, so that `make` makes it anew."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def server(self, port: int) -> list[str]:
+        """The command line of the server, on loopback alone."""
+        options = [part for key, value in _SETTINGS.items() for part in ("-c", f"{key}={value}")]
+        program = str(self.programs / "postgres")
+        return [program, "-D", str(self.folder), "-h", "127.0.0.1", "-p", str(port), *options]
+
+    def _initdb(self, new: Path, password_file: Path) -> None:
+        command = [str(self.programs / "initdb"), "-D", str(new), "-U", SUPERUSER]
+        command += [f"--pwfile={password_file}", "--auth=scram-sha-256", "--encoding=UTF8"]
+        command += ["--locale=C", "--no-sync", "--no-instructions"]
+        done = subprocess.run(
+            command,
+            cwd=self.home,
+            env=self.environment,
+            user=self.who.user,
+            group=self.who.group,
+            extra_groups=self.who.groups,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if done.returncode:
+            raise NotReachable(f"initdb failed: {(done.stderr or done.stdout).strip()[-600:]}")
+
+
+def superuser_url(passwords: Passwords, port: int, database: str = "postgres") -> str:
+    """How the sandbox itself connects."""
+    return f"postgresql://{SUPERUSER}:{passwords.superuser}@127.0.0.1:{port}/{database}"
+
+
+def product_url(passwords: Passwords, port: int) -> str:
+    """How the product connects: `postgresql://`, which psql and libpq read too."""
+    return f"postgresql://{ROLE}:{passwords.studio}@127.0.0.1:{port}/{DATABASE}"
