@@ -21,7 +21,9 @@ and passwords.
 
 from __future__ import annotations
 
+import configparser
 import json
+import signal
 import subprocess
 import sys
 import time
@@ -46,6 +48,7 @@ ACCOUNT = "123456789012"
 REGION, BACKUP_REGION = "eu-central-1", "eu-west-1"
 _STOP_WITHIN_S = 15.0
 Say = Callable[[str], None]
+_SILENT: Say = lambda _text: None  # noqa: E731
 
 # Guards that this process has started: their death pipes stay open, and their ends are noticed.
 _guards: list[subprocess.Popen[str]] = []
@@ -64,7 +67,7 @@ def up(
     still: bool = False,
     tied: bool = False,
     folder: Path | None = None,
-    say: Say = lambda _: None,
+    say: Say = _SILENT,
 ) -> Started:
     """Start the sandbox and fill it, or give the one that runs. One start at a time: others wait.
 
@@ -110,15 +113,13 @@ def down(folder: Path | None = None) -> bool:
         box = state.read(where)
         was_there = not folders.nothing_lives(where)
         if box and box.alive():
-            import signal
-
             box.processes["guard"].send(signal.SIGTERM)
             _wait_for_end(where)
         _sweep(where)
         return was_there
 
 
-def reset(folder: Path | None = None, *, say: Say = lambda _: None) -> Box:
+def reset(folder: Path | None = None, *, say: Say = _SILENT) -> Box:
     """Put everything back as after a start, with a new anchor and the same servers and URLs.
 
     Sessions that hold locks in the database are ended, and databases made since are dropped.
@@ -139,8 +140,6 @@ def reset(folder: Path | None = None, *, say: Say = lambda _: None) -> Box:
 
 def environment_variables(box: Box) -> dict[str, str]:
     """What other clients need: endpoint, credentials of the on-call identity, region, URLs."""
-    import configparser
-
     credentials = configparser.ConfigParser(interpolation=None)
     credentials.read(box.credentials_file, encoding="utf-8")
     profile = credentials[state.PROFILE]

@@ -177,16 +177,16 @@ class Guard:
     ) -> subprocess.Popen[bytes]:
         """Start a child in a session of its own; what it says goes to logs/."""
         ends_by = {"postgres": signal.SIGQUIT, "mourner": None}.get(name, signal.SIGKILL)
-        settings = {"stdin": subprocess.DEVNULL} | more
         with (self.folder / "logs" / f"{name}.log").open("wb") as log:
-            child = subprocess.Popen(
+            settings: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": log} | more
+            child: subprocess.Popen[bytes] = subprocess.Popen(
                 command,
                 cwd=home,
                 stderr=log,
                 start_new_session=True,
                 pass_fds=(self.lock,),
                 preexec_fn=tied_to_parent(ends_by) if ends_by else None,
-                **({"stdout": log} | settings),
+                **settings,
             )
         self.children[name] = child
         return child

@@ -1,7 +1,7 @@
 -- Tokens by session; each image and each generated video as its file was made.
 INSERT INTO usage_logs (id, user_id, kind, amount, model, created_at, meta_json)
 SELECT pg_temp.seed_id('usage/tokens/' || n), user_id, 'tokens',
-       floor(180 + 20000 * pg_temp.die(dice, 1) ^ 4),
+       floor(180 + 20000 * pg_temp.die(dice, 1) ^ 2),
        pg_temp.one_of(ARRAY['gpt-4o-mini', 'gpt-4o-mini', 'gpt-4o-mini', 'gpt-4o',
                             'claude-3-5-haiku'], pg_temp.die(dice, 2)),
        pg_temp.used(90 + 90 * 86400 * (n - 1 + pg_temp.die(dice, 0)) / 36000),

@@ -1,0 +1,76 @@
+"""One still sandbox for the whole session, in a state folder of the session's own.
+
+It is started before anything is collected: the cells of notebooks see no fixtures. Only paths
+that need none (below), `--no-sandbox` or `RUNBOOK_TEST_NO_SANDBOX` do without. It is tied to this
+process: even a pytest that is killed leaves no server behind.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from runbook.errors import RunbookError
+from studio_sandbox import box as sandbox
+from studio_sandbox.box import Box
+
+HERE = Path(__file__).resolve().parent
+NEED_NO_SANDBOX = (HERE / "unit", HERE / "browser", HERE / "integration" / "test_launcher.py")
+_HOME = pytest.StashKey[Path]()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--no-sandbox", action="store_true", help="start no sandbox; what needs one fails"
+    )
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Set RUNBOOK_HOME for us and for all that we start, and start the sandbox there."""
+    config = session.config
+    home = config.stash[_HOME] = Path(tempfile.mkdtemp(prefix="runbook-tests-")).resolve()
+    home.chmod(0o711)  # root's servers run as another user, who has to pass through
+    os.environ["RUNBOOK_HOME"] = str(home)
+    if _wants_sandbox(config):
+        try:
+            sandbox.up(still=True, tied=True)
+        except RunbookError as error:
+            pytest.exit(f"the sandbox did not start: {error}", returncode=1)
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Stop the sandbox and remove the state folder."""
+    home = session.config.stash.get(_HOME, None)
+    if home is not None:
+        sandbox.down(home / "sandbox")
+        shutil.rmtree(home, ignore_errors=True)
+
+
+def _wants_sandbox(config: pytest.Config) -> bool:
+    options = config.option
+    unwanted = options.no_sandbox or options.collectonly
+    if unwanted or os.environ.get("RUNBOOK_TEST_NO_SANDBOX"):
+        return False
+    paths = [(config.invocation_params.dir / arg.split("::")[0]).resolve() for arg in config.args]
+    return not all(any(path.is_relative_to(one) for one in NEED_NO_SANDBOX) for path in paths)
+
+
+@pytest.fixture
+def box() -> Box:
+    """The session's sandbox, as other tests may have left it."""
+    found = sandbox.status()
+    if found is None:
+        pytest.fail("this needs the sandbox; run it without --no-sandbox")
+    return found
+
+
+@pytest.fixture
+def fresh_box(box: Box) -> Iterator[Box]:
+    """The session's sandbox for a test that changes it: put back afterwards."""
+    yield box
+    sandbox.reset()

@@ -1,0 +1,400 @@
+"""The sandbox's servers: what they are filled with, who may reach them, and how they end."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import psycopg2
+import pytest
+import redis
+from click.testing import CliRunner
+
+from runbook.errors import NotReachable, Refused
+from studio_sandbox import box as sandbox
+from studio_sandbox import folder as folders
+from studio_sandbox.box import Box
+from studio_sandbox.commands import sandbox as commands
+from studio_sandbox.seed.celery import QUEUES
+
+UP = "from studio_sandbox import box; print(box.up().box.pids['guard'], flush=True)"
+UP_TIED = f"{UP.replace('up()', 'up(tied=True)')}; import time; time.sleep(60)"
+GONE_WITHIN_S = 2.0
+AGES = {
+    "users": "created_at",
+    "subscriptions": "updated_at",
+    "payments": "created_at",
+    "files": "created_at",
+    "jobs": "updated_at",
+}
+
+
+def rows(box: Box, query: str, *values: object) -> list[tuple[Any, ...]]:
+    connection = psycopg2.connect(box.database_url)
+    try:
+        with connection, connection.cursor() as cursor:
+            cursor.execute(query, values)
+            return cursor.fetchall()
+    finally:
+        connection.close()
+
+
+def keys(box: Box) -> dict[str, Any]:
+    """Every key of Redis with its value."""
+    with redis.Redis.from_url(box.redis_url, decode_responses=True) as server:
+        read: dict[str, Callable[[str], Any]] = {
+            "string": server.get,
+            "list": lambda key: server.lrange(key, 0, -1),
+            "hash": server.hgetall,
+            "set": lambda key: sorted(server.smembers(key)),
+            "zset": lambda key: server.zrange(key, 0, -1),
+        }
+        return {key: read[server.type(key)](key) for key in sorted(server.scan_iter(count=1000))}
+
+
+def checksum(box: Box) -> str:
+    """Over every id and age in the database, and every key and value in Redis."""
+    anchor = box.anchor.replace(tzinfo=None)
+    found: list[Any] = [
+        rows(box, f"SELECT md5(string_agg(concat(id, %s - {stamp}), ',' ORDER BY id)) FROM {table}",
+             anchor)
+        for table, stamp in AGES.items()
+    ]  # fmt: skip
+    found += rows(
+        box, "SELECT md5(string_agg(concat(id, amount), ',' ORDER BY id)) FROM usage_logs"
+    )
+    return hashlib.sha256(json.dumps([found, keys(box)]).encode()).hexdigest()
+
+
+def processes_of(box: Box) -> list[psutil.Process]:
+    """The guard and all that come from it, PostgreSQL's backends too."""
+    guard = psutil.Process(box.pids["guard"])
+    return [guard, *guard.children(recursive=True)]
+
+
+def assert_nothing_lives(folder: Path, processes: list[psutil.Process]) -> None:
+    deadline = time.monotonic() + GONE_WITHIN_S
+    while not folders.nothing_lives(folder) or any(map(lives, processes)):
+        assert time.monotonic() < deadline, [found for found in processes if lives(found)]
+        time.sleep(0.02)
+
+
+def lives(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def python(code: str, home: Path, **more: Any) -> subprocess.Popen[str]:
+    environment = os.environ | {"RUNBOOK_HOME": str(home)}
+    return subprocess.Popen(
+        [sys.executable, "-P", "-c", code],
+        env=environment,
+        stdout=subprocess.PIPE,
+        text=True,
+        **more,
+    )
+
+
+def make_home() -> Path:
+    home = Path(tempfile.mkdtemp(prefix="runbook-servers-")).resolve()
+    home.chmod(0o711)  # root's servers run as another user, who has to pass through
+    return home
+
+
+@pytest.fixture(scope="module")
+def home() -> Iterator[Path]:
+    """A state folder for sandboxes that are killed; its data folder stays warm between them."""
+    made = make_home()
+    yield made
+    sandbox.down(made / "sandbox")
+    shutil.rmtree(made)
+
+
+# what is in them
+
+
+def test_there_are_thousands_of_users_and_jobs_of_every_kind_and_status(box: Box) -> None:
+    [(users,)] = rows(box, "SELECT count(*) FROM users")
+    [(jobs,)] = rows(box, "SELECT count(*) FROM jobs")
+    [(kinds, statuses)] = rows(box, "SELECT count(DISTINCT kind), count(DISTINCT status) FROM jobs")
+    plans = rows(box, "SELECT name, price_jod::int, token_limit FROM plans ORDER BY price_jod")
+    assert users >= 5000
+    assert jobs >= 20000
+    assert (kinds, statuses) == (6, 4)
+    assert plans == [("Starter", 3, 150000), ("Pro", 5, 400000), ("Creator", 7, 1000000)]
+
+
+def test_the_studio_is_healthy_no_job_is_stuck_and_nobody_is_over_a_limit(fresh_box: Box) -> None:
+    box = sandbox.reset()
+    [(working, oldest)] = rows(
+        box,
+        "SELECT count(*), extract(epoch FROM max(%s - updated_at)) FROM jobs"
+        " WHERE status = 'processing'",
+        box.anchor.replace(tzinfo=None),
+    )
+    over = rows(
+        box,
+        """
+        SELECT user_id, kind, sum(amount) FROM usage_logs
+        JOIN subscriptions USING (user_id) JOIN plans ON plans.id = plan_id
+        WHERE subscriptions.status = 'active'
+        GROUP BY user_id, kind, date_trunc('month', usage_logs.created_at),
+                 token_limit, image_limit, video_limit
+        HAVING sum(amount) > CASE kind WHEN 'tokens' THEN token_limit
+                                       WHEN 'images' THEN image_limit ELSE video_limit END
+        """,
+    )
+    assert working > 10
+    assert oldest < 15 * 60
+    assert over == []
+
+
+def test_nothing_in_the_database_is_later_than_the_anchor(box: Box) -> None:
+    for table, stamp in (AGES | {"usage_logs": "created_at"}).items():
+        [(latest,)] = rows(box, f"SELECT max({stamp}) FROM {table}")
+        assert latest <= box.anchor.replace(tzinfo=None), table
+
+
+def test_two_resets_give_the_same_ids_ages_and_keys(fresh_box: Box) -> None:
+    first = checksum(sandbox.reset())
+    with redis.Redis.from_url(fresh_box.redis_url) as server:
+        server.flushall()
+    rows(fresh_box, "UPDATE jobs SET status = 'failed' RETURNING 1")
+    second = sandbox.reset()
+    assert checksum(second) == first
+    assert second.anchor >= fresh_box.anchor
+    assert second.pids == fresh_box.pids
+
+
+def test_a_reset_gets_past_a_session_that_holds_locks_and_drops_databases_made_since(
+    fresh_box: Box,
+) -> None:
+    holder = psycopg2.connect(fresh_box.database_url)
+    holder.cursor().execute("LOCK TABLE jobs")
+    rows(fresh_box, "DROP TABLE alembic_version CASCADE; SELECT 1")
+    began = time.monotonic()
+    box = sandbox.reset()
+    assert time.monotonic() - began < 10
+    assert rows(box, "SELECT count(*) FROM alembic_version") == [(1,)]
+    with pytest.raises(psycopg2.OperationalError):
+        holder.cursor().execute("SELECT 1")
+    holder.close()
+
+
+def test_this_months_counters_equal_the_sums_of_the_database(fresh_box: Box) -> None:
+    box = sandbox.reset()
+    month = f"{box.anchor:%Y-%m}"
+    sums = rows(
+        box,
+        "SELECT user_id::text, kind, sum(amount) FROM usage_logs"
+        " WHERE to_char(created_at, 'YYYY-MM') = %s GROUP BY 1, 2",
+        month,
+    )
+    names = {"tokens": "tokens", "images": "images", "video": "videos"}
+    expected = {f"usage:{names[kind]}:{user}:{month}": str(n) for user, kind, n in sums}
+    assert {k: v for k, v in keys(box).items() if k.startswith("usage:")} == expected
+    assert len(expected) > 1000
+
+
+def test_the_brokers_queues_hold_the_jobs_that_wait_and_that_are_worked_on(box: Box) -> None:
+    box = sandbox.reset()
+    held = keys(box)
+    waiting = {
+        json.loads(message)["headers"]["id"] for queue in QUEUES for message in held.get(queue, [])
+    }
+    jobs = rows(box, "SELECT id::text, status FROM jobs WHERE status IN ('pending', 'processing')")
+    assert waiting == {job for job, status in jobs if status == "pending"}
+    assert set(held["unacked"]) == {job for job, status in jobs if status == "processing"}
+
+
+def test_rate_limits_expire(box: Box) -> None:
+    with redis.Redis.from_url(box.redis_url, decode_responses=True) as server:
+        limits = list(server.scan_iter("ratelimit:*"))
+        assert len(limits) > 50
+        assert all(server.ttl(key) > 0 for key in limits)
+
+
+# who may reach them
+
+
+def test_all_listen_on_loopback_alone(box: Box) -> None:
+    listening = {
+        connection.laddr.ip
+        for process in processes_of(box)
+        for connection in process.net_connections("inet")
+        if connection.status == psutil.CONN_LISTEN
+    }
+    assert listening == {"127.0.0.1"}
+
+
+def test_database_and_redis_want_a_password(box: Box) -> None:
+    secret = box.database_url.split(":")[2].split("@")[0]
+    with pytest.raises(psycopg2.OperationalError, match="password authentication failed"):
+        psycopg2.connect(box.database_url.replace(secret, "guessed"))
+    port = int(box.redis_url.rsplit(":", 1)[1].split("/")[0])
+    with pytest.raises(redis.AuthenticationError), redis.Redis(port=port) as server:
+        server.ping()
+    told = [" ".join(process.cmdline()) for process in processes_of(box)]
+    assert not any(secret in line for line in told)
+
+
+def test_files_that_hold_secrets_are_their_owners_alone(box: Box) -> None:
+    for name in ("state.json", "connection.json", "passwords.json", "aws-credentials"):
+        assert (box.folder / name).stat().st_mode & 0o777 == 0o600, name
+
+
+def test_the_exports_are_all_that_other_clients_need(box: Box) -> None:
+    code = (
+        "import os, boto3, psycopg2, redis\n"
+        "c = psycopg2.connect(os.environ['DATABASE_URL']).cursor()\n"
+        "c.execute('SELECT count(*) FROM plans'); print(c.fetchone()[0])\n"
+        "print(redis.Redis.from_url(os.environ['REDIS_URL']).ping())\n"
+        "print(boto3.client('sts').get_caller_identity()['Arn'])\n"
+    )
+    exports = CliRunner().invoke(commands, ["env"]).stdout
+    script = f'{exports}\nexec "$0" -P -c "$1"'
+    done = subprocess.run(
+        ["/bin/sh", "-eu", "-c", script, sys.executable, code],
+        env={"PATH": os.environ["PATH"], "HOME": "/nonexistent"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.split() == ["3", "True", "arn:aws:iam::123456789012:user/oncall"]
+
+
+# commands
+
+
+def test_up_is_a_no_op_when_it_runs_and_json_is_alone_on_stdout(box: Box) -> None:
+    done = CliRunner().invoke(commands, ["up", "--json"])
+    assert "already" in done.stderr
+    answer = json.loads(done.stdout)
+    assert (answer["started"], answer["pids"]) == (False, box.pids)
+
+
+def test_a_sandbox_that_is_not_there_says_so(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("RUNBOOK_HOME", str(tmp_path))
+    done = CliRunner().invoke(commands, ["status", "--json"])
+    answer = json.loads(done.stdout)
+    assert done.exit_code == 0
+    assert answer.pop("running") is False
+    assert set(answer.values()) == {None}
+    assert not sandbox.down()
+    with pytest.raises(NotReachable, match="No sandbox is running"):
+        sandbox.reset()
+
+
+# how they end
+
+
+@pytest.mark.parametrize("killed", ["guard", "mourner", "postgres", "redis", "aws"])
+def test_when_any_process_is_killed_none_is_left_and_the_next_up_works(
+    home: Path, killed: str
+) -> None:
+    folder = home / "sandbox"
+    box = sandbox.up(folder=folder).box
+    busy = psycopg2.connect(box.database_url, async_=1)
+    while busy.poll() != psycopg2.extensions.POLL_OK:
+        time.sleep(0.01)
+    busy.cursor().execute("SELECT count(*) FROM generate_series(1, 1e10::bigint)")
+    processes = processes_of(box)
+    os.kill(box.pids[killed], signal.SIGKILL)
+    assert_nothing_lives(folder, processes)
+    busy.close()
+    again = sandbox.up(folder=folder)
+    assert again.fresh
+    assert rows(again.box, "SELECT count(*) FROM plans") == [(3,)]
+
+
+def test_up_is_refused_when_still_is_wanted_and_the_running_one_is_not(home: Path) -> None:
+    sandbox.up(folder=home / "sandbox")
+    with pytest.raises(Refused, match="not still"):
+        sandbox.up(still=True, folder=home / "sandbox")
+
+
+def test_two_ups_at_once_get_the_same_sandbox(home: Path) -> None:
+    sandbox.down(home / "sandbox")
+    twins = [python(UP, home) for _ in range(2)]
+    answers = {twin.communicate(timeout=60)[0] for twin in twins}
+    running = sandbox.status(home / "sandbox")
+    assert running is not None
+    assert answers == {f"{running.pids['guard']}\n"}
+
+
+def test_down_leaves_nothing(home: Path) -> None:
+    box = sandbox.up(folder=home / "sandbox").box
+    processes = processes_of(box)
+    assert sandbox.down(home / "sandbox")
+    assert_nothing_lives(home / "sandbox", processes)
+    assert not (home / "sandbox" / "connection.json").exists()
+
+
+@pytest.mark.parametrize("after_s", [0.3, 0.6, 1.0, 1.7])
+def test_a_starting_command_that_is_killed_leaves_nothing(after_s: float) -> None:
+    home = make_home()  # cold: initdb is cut off as well
+    starting = python(UP, home)
+    time.sleep(after_s)  # the moment is what varies
+    processes = psutil.Process(starting.pid).children(recursive=True)
+    starting.kill()
+    starting.communicate()
+    assert_nothing_lives(home / "sandbox", processes)
+    assert sandbox.status(home / "sandbox") is None
+    shutil.rmtree(home)
+
+
+def test_the_next_up_works_after_a_start_was_killed(home: Path) -> None:
+    sandbox.down(home / "sandbox")
+    starting = python(UP, home)
+    time.sleep(0.8)
+    starting.kill()
+    starting.communicate()
+    assert sandbox.up(folder=home / "sandbox").fresh
+
+
+def test_a_tied_sandbox_ends_with_who_started_it(home: Path) -> None:
+    sandbox.down(home / "sandbox")
+    owner = python(UP_TIED, home)
+    assert owner.stdout is not None
+    assert owner.stdout.readline().strip().isdigit()
+    box = sandbox.status(home / "sandbox")
+    assert box is not None
+    processes = processes_of(box)
+    owner.kill()
+    owner.communicate()
+    assert_nothing_lives(home / "sandbox", processes)
+
+
+def test_an_ordinary_user_has_a_sandbox_too() -> None:
+    if os.geteuid() != 0:
+        pytest.skip("not root: all the other tests were run as an ordinary user")
+    nobody = {"user": "nobody", "group": 65534, "extra_groups": []}
+    try:
+        python("import studio_sandbox", Path("/"), cwd="/", **nobody).communicate(timeout=30)
+        reached = python("import boto3, studio_sandbox; print(1)", Path("/"), cwd="/", **nobody)
+        works = reached.communicate(timeout=30)[0] == "1\n"
+    except PermissionError:
+        works = False
+    if not works:
+        pytest.skip("not run: an ordinary user cannot reach this Python or its packages")
+    home = make_home()
+    shutil.chown(home, "nobody")
+    code = f"{UP}\nprint(box.status().alive(), box.down())"
+    out = python(code, home, cwd="/", **nobody).communicate(timeout=60)[0]
+    assert out.splitlines()[1:] == ["True True"]
+    shutil.rmtree(home)
