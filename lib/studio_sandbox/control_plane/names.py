@@ -83,6 +83,7 @@ DASHBOARDS = (
 
 MAIL_DOMAIN = DOMAIN
 MAIL_SENDER = f"no-reply@{DOMAIN}"
+ONCALL_MAIL = f"oncall@{DOMAIN}"
 
 
 def repository(service: str) -> str:

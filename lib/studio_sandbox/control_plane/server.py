@@ -19,6 +19,29 @@ from studio_sandbox.control_plane.moto_adapter import core, iam, ses
 from studio_sandbox.control_plane.request import AwsRequest
 from studio_sandbox.control_plane.studio import Studio
 
+# What the Studio runs on. moto has more, and would answer for it with a believable nothing.
+_SERVICES = {
+    "acm",
+    "application-autoscaling",
+    "cloudtrail",
+    "ec2",
+    "ecr",
+    "ecs",
+    "elasticache",
+    "elasticloadbalancing",
+    "iam",
+    "kms",
+    "logs",
+    "monitoring",
+    "rds",
+    "route53",
+    "s3",
+    "secretsmanager",
+    "ses",
+    "sns",
+    "sts",
+    "tagging",
+}
 _REASONS = {200: "OK", 400: "Bad Request", 403: "Forbidden", 404: "Not Found", 500: "Error"}
 StartResponse = Callable[..., Any]
 
@@ -73,6 +96,8 @@ class ControlPlane:
     def _answer(
         self, environ: dict[str, Any], asked: AwsRequest, start: StartResponse
     ) -> list[bytes]:
+        if asked.service not in _SERVICES:
+            raise NotInSandbox(f"{asked.service} {asked.action}; the Studio has no such service")
         if overlaid := self._overlay(asked):
             return _send(start, 200, [("Content-Type", "application/json")], overlaid)
         answer = _Answer()
@@ -99,6 +124,8 @@ class ControlPlane:
         match (asked.service, asked.action):
             case ("cloudtrail", "LookupEvents"):
                 found = self.calls.look_up(asked.parameters)
+            case ("application-autoscaling", "DescribeScalingActivities"):
+                found = {"ScalingActivities": []}  # the truth: nothing scales by itself here
             case ("ses", "GetAccount"):
                 found = ses.account(self.studio.account, asked.region)
             case _:

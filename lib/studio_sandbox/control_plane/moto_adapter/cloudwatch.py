@@ -8,12 +8,13 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
-from studio_sandbox.control_plane.moto_adapter import core, metrics
+from studio_sandbox.control_plane.moto_adapter import alarm_history, core, metrics
 
 Dimensions = tuple[tuple[str, str], ...]
+_LAST_ALARM = timedelta(minutes=7)  # how long each seeded alarm was raised, the last time
 
 
 def patch() -> None:
@@ -21,6 +22,7 @@ def patch() -> None:
     from moto.cloudwatch import models, responses
 
     metrics.patch(models.CloudWatchBackend, responses.CloudWatchResponse)
+    alarm_history.patch(responses.CloudWatchResponse)
     _keep_state(models.CloudWatchBackend)
 
 
@@ -118,25 +120,30 @@ def put_alarm(
         tags=[{"Key": key, "Value": value} for key, value in spec.tags.items()],
     )
     alarm.configuration_updated_timestamp = core.naive(created)
-    _be_ok(alarm, spec, ok_since)
+    breach = round(spec.threshold * 1.1 + 1, 1)
+    _enter(alarm, spec, "OK", spec.last_value, created)
+    alarm.history = []
+    _enter(alarm, spec, "ALARM", breach, ok_since - _LAST_ALARM)
+    _enter(alarm, spec, "OK", spec.last_value, ok_since)
 
 
-def _be_ok(alarm: Any, spec: AlarmSpec, since: datetime) -> None:
+def _enter(alarm: Any, spec: AlarmSpec, state: str, value: float, since: datetime) -> None:
+    """Change the state at a time in the past, with the reason that AWS gives for it."""
     moment = since.strftime("%d/%m/%y %H:%M:%S")
+    compared = "greater" if state == "ALARM" else "not greater"
     reason = (
-        f"Threshold Crossed: 1 datapoint [{spec.last_value} ({moment})] was not greater than "
+        f"Threshold Crossed: 1 datapoint [{value} ({moment})] was {compared} than "
         f"the threshold ({float(spec.threshold)})."
     )
     data = {
         "version": "1.0",
         "queryDate": since.strftime("%Y-%m-%dT%H:%M:%S.000+0000"),
         "period": spec.period_s,
-        "recentDatapoints": [spec.last_value],
+        "recentDatapoints": [value],
         "threshold": float(spec.threshold),
     }
-    alarm.update_state(reason, json.dumps(data), "OK")
+    alarm.update_state(reason, json.dumps(data), state)
     alarm.state_updated_timestamp = core.naive(since)
-    alarm.history = []
 
 
 def _queries(spec: AlarmSpec) -> list[Any]:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 from datetime import datetime
+from typing import Any
 
 from studio_sandbox.control_plane.moto_adapter import core
+
+_PORT = 6379
 
 
 def replication_group(
@@ -50,6 +54,7 @@ def replication_group(
         auto_minor_version_upgrade=True,
     )
     group.replication_group_create_time = core.naive(created)
+    group.auth_token_last_modified_date = core.naive(created)
     for node, zone in zip(group.member_clusters, zones, strict=False):
         made = core.call(
             cache.create_cache_cluster,
@@ -64,4 +69,28 @@ def replication_group(
             security_group_ids=security_groups,
         )
         made.cache_cluster_create_time = core.naive(created)
+        made.auth_token_last_modified_date = core.naive(created)
+        made.auth_token_enabled = True
+    _name_endpoints(group, name, region)
     return list(group.member_clusters)
+
+
+def _name_endpoints(group: Any, name: str, region: str) -> None:
+    """Endpoints that are the same each time, in our region; moto draws them, in us-east-1.
+
+    They are believable only: the secret holds the URL that answers.
+    """
+    number = hashlib.sha256(name.encode()).hexdigest()[:6]
+    domain = f"{name}.{number}.{_short(region)}.cache.amazonaws.com"
+    for nodes in group.node_groups:
+        nodes["primary_endpoint"] = {"address": f"master.{domain}", "port": _PORT}
+        nodes["reader_endpoint"] = {"address": f"replica.{domain}", "port": _PORT}
+        for member in nodes["node_group_members"]:
+            address = f"{member['cache_cluster_id']}.{domain}"
+            member["read_endpoint"] = {"address": address, "port": _PORT}
+
+
+def _short(region: str) -> str:
+    """`eu-central-1` as AWS abbreviates it in names of hosts: `euc1`."""
+    area, part, number = region.split("-")
+    return f"{area}{part[0]}{number}"

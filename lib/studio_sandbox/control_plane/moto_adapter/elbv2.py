@@ -6,7 +6,7 @@ Source: https://docs.aws.amazon.com/elasticloadbalancing/latest/application/targ
 from __future__ import annotations
 
 import hashlib
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from studio_sandbox.control_plane.moto_adapter import core
@@ -71,12 +71,16 @@ class LoadBalancing:
         made.attributes["deregistration_delay.timeout_seconds"] = "30"
         return str(made.arn)
 
-    def certificate(self, domain: str) -> str:
-        """A certificate for `domain` and all below it; gives its ARN."""
+    def certificate(self, domain: str, *, created: datetime, renewed: datetime) -> str:
+        """A certificate for `domain` and all below it, good for 395 days; gives its ARN."""
         acm = core.backend("acm", self._account, self._region)
-        return str(core.call(acm.request_certificate, domain_name=domain,
-                             idempotency_token=domain,
-                             subject_alt_names=[f"*.{domain}"], tags=[]))  # fmt: skip
+        arn = core.call(acm.request_certificate, domain_name=domain, idempotency_token=domain,
+                        subject_alt_names=[f"*.{domain}"], tags=[])  # fmt: skip
+        made = acm._certificates[arn]
+        made.created_at = core.naive(created)
+        made._not_valid_before = lambda _certificate: core.naive(renewed)
+        made._not_valid_after = lambda _certificate: core.naive(renewed + timedelta(days=395))
+        return str(arn)
 
     def listener(
         self, balancer: str, *, port: int, certificate: str, action: dict[str, Any]

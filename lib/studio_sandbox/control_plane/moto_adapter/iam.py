@@ -20,7 +20,20 @@ class Caller:
 
 
 def patch() -> None:
-    """Nothing of moto's is changed here: unknown keys are refused before moto sees them."""
+    """Listed devices say who has them, and no more: plain moto gives their seed away."""
+    from moto.iam import responses
+
+    list_devices = responses.IamResponse.list_virtual_mfa_devices
+
+    def list_virtual_mfa_devices(self: Any) -> Any:
+        answer = list_devices(self)
+        answer.result["VirtualMFADevices"] = [
+            {"SerialNumber": d.serial_number, "User": d.user, "EnableDate": d.enable_date}
+            for d in answer.result["VirtualMFADevices"]
+        ]
+        return answer
+
+    responses.IamResponse.list_virtual_mfa_devices = list_virtual_mfa_devices
 
 
 def caller(account: str, access_key: str) -> Caller:
@@ -63,7 +76,7 @@ class Identities:
         if mfa:
             device = self._iam.create_virtual_mfa_device(name, "/")
             self._iam.enable_mfa_device(name, device.serial_number, "000000", "000001")
-            user.mfa_devices[device.serial_number].enable_date = created
+            user.mfa_devices[device.serial_number].enable_date = device.enable_date = created
 
     def access_key(self, user: str, *, key_id: str, secret: str, created: datetime) -> None:
         """Give a user a key of our choosing. moto alone draws keys by itself."""

@@ -2,7 +2,7 @@
 
 Replaces moto's own store, which is one list for all metrics: it ignores the namespace when there
 are dimensions, answers a metric without dimensions with all that share its name, lists the same
-metric once a point, and gives nulls for percentiles. Metric math is not here yet.
+metric once a point, gives nulls for percentiles, and answers most metric math with nothing.
 Source: https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/cloudwatch_concepts.html
 """
 
@@ -12,10 +12,10 @@ import math
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from typing import Any
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
 
+from studio_sandbox.control_plane import metric_math
 from studio_sandbox.control_plane.aws_error import NotInSandbox, SandboxError
 
 Dimensions = tuple[tuple[str, str], ...]
@@ -26,13 +26,12 @@ _STATISTICS = ("Average", "Sum", "Minimum", "Maximum", "SampleCount")
 _PERCENTILE = re.compile(r"p(\d{1,2}(?:\.\d+)?|100)$")
 
 
-@dataclass(frozen=True, slots=True)
-class Datum:
-    """What was put once: a value (`count` 1), or a statistic set."""
+class Datum(NamedTuple):
+    """What was put once: a value (`samples` 1), or a statistic set."""
 
     time: datetime
     total: float
-    count: float
+    samples: float
     lowest: float
     highest: float
     unit: str
@@ -91,7 +90,7 @@ def statistic(name: str, data: list[Datum]) -> float | None:
     Raises NotInSandbox for trimmed means and the like.
     """
     if name in _STATISTICS:
-        total, count = sum(d.total for d in data), sum(d.count for d in data)
+        total, count = sum(d.total for d in data), sum(d.samples for d in data)
         values = {
             "Average": total / count if count else 0.0,
             "Sum": total,
@@ -105,7 +104,7 @@ def statistic(name: str, data: list[Datum]) -> float | None:
         raise NotInSandbox(f"the statistic {name}")
     if any(d.lowest != d.highest for d in data):
         return None
-    values_in_order = sorted(v for d in data for v in [d.lowest] * max(1, int(d.count)))
+    values_in_order = sorted(v for d in data for v in [d.lowest] * max(1, int(d.samples)))
     return _percentile(values_in_order, float(percentile[1]))
 
 
@@ -221,35 +220,88 @@ def _get_metric_data(self: Any) -> Any:
 
     start, end = _range(self._get_param("StartTime"), self._get_param("EndTime"))
     newest_first = (self._get_param("ScanBy") or "TimestampDescending") == "TimestampDescending"
-    results = []
-    for query in self._get_param("MetricDataQueries") or []:
-        if "Expression" in query:
-            raise NotInSandbox(f"metric math ({query['Expression']})")
-        if query.get("ReturnData", True):
-            store = store_of(self.cloudwatch_backend)
-            results.append(_series(store, query, start, end, newest_first=newest_first))
+    queries = self._get_param("MetricDataQueries") or []
+    found = _Answers(store_of(self.cloudwatch_backend), queries, start, end)
+    results = [
+        _described_series(query, found.of(query["Id"]), newest_first=newest_first)
+        for query in queries
+        if query.get("ReturnData", True)
+    ]
     return ActionResult({"MetricDataResults": results, "Messages": []})
 
 
+class _Answers:
+    """The series of each query of one request, worked out when first asked for."""
+
+    def __init__(
+        self, store: Store, queries: list[dict[str, Any]], start: datetime, end: datetime
+    ) -> None:
+        self._store = store
+        self._queries = {query["Id"]: query for query in queries}
+        self._range = start, end
+        self._found: dict[str, metric_math.Series] = {}
+        self._asked: list[str] = []
+
+    def of(self, name: str) -> metric_math.Series:
+        """The series of one query. Raises SandboxError as AWS words it."""
+        if name not in self._found:
+            query = self._queries[name]
+            plain = "MetricStat" in query
+            self._found[name] = self._measured(query) if plain else self._computed(query)
+        return self._found[name]
+
+    def _measured(self, query: dict[str, Any]) -> metric_math.Series:
+        return _series(self._store, query["MetricStat"], *self._range)
+
+    def _computed(self, query: dict[str, Any]) -> metric_math.Series:
+        name, expression = query["Id"], query["Expression"]
+        if name in self._asked:
+            raise _invalid(f"the expression {name} refers to itself")
+        self._asked.append(name)
+        try:
+            # METRICS() means all queries that measure; an expression names the others itself
+            wanted = metric_math.names_in(expression) & self._queries.keys()
+            if "METRICS(" in expression:
+                wanted |= {k for k, q in self._queries.items() if "MetricStat" in q}
+            series = {one: self.of(one) for one in self._queries if one in wanted}
+            value = metric_math.evaluate(expression, series, period_s=self._period_s(query))
+        except metric_math.BadExpression as error:
+            raise _invalid(f"Error in expression '{name}': {error}") from error
+        if not isinstance(value, dict):
+            raise _invalid(f"The expression '{name}' does not come to one time series.")
+        return value
+
+    def _period_s(self, query: dict[str, Any]) -> int:
+        periods = [q["MetricStat"]["Period"] for q in self._queries.values() if "MetricStat" in q]
+        return int(query.get("Period") or max(periods, default=60))
+
+
+def _invalid(message: str) -> SandboxError:
+    return SandboxError(message, code="ValidationError", status=400)
+
+
 def _series(
-    store: Store, query: dict[str, Any], start: datetime, end: datetime, *, newest_first: bool
-) -> dict[str, Any]:
-    wanted, metric = query["MetricStat"], query["MetricStat"]["Metric"]
+    store: Store, wanted: dict[str, Any], start: datetime, end: datetime
+) -> metric_math.Series:
+    metric = wanted["Metric"]
     key = key_of(metric["Namespace"], metric["MetricName"], metric.get("Dimensions") or [])
-    whole = timedelta(seconds=int(wanted["Period"]))
+    period_s = int(wanted["Period"])
     # the period that `start` lies in is answered whole, as AWS rounds the start down
-    first = datetime.fromtimestamp(
-        int(start.timestamp() // whole.total_seconds() * whole.total_seconds()), UTC
-    )
-    periods = store.by_period(key, first, end, int(wanted["Period"]), wanted.get("Unit"))
+    first = datetime.fromtimestamp(int(start.timestamp()) // period_s * period_s, UTC)
+    periods = store.by_period(key, first, end, period_s, wanted.get("Unit"))
     found = [(time, statistic(wanted["Stat"], data)) for time, data in periods]
-    points = [(time, value) for time, value in found if value is not None]
-    if newest_first:
-        points.reverse()
+    return {time: value for time, value in found if value is not None}
+
+
+def _described_series(
+    query: dict[str, Any], series: metric_math.Series, *, newest_first: bool
+) -> dict[str, Any]:
+    metric = query.get("MetricStat", {}).get("Metric", {}).get("MetricName")
+    times = sorted(series, reverse=newest_first)
     return {
         "Id": query["Id"],
-        "Label": query.get("Label") or metric["MetricName"],
-        "Timestamps": [time for time, _ in points],
-        "Values": [value for _, value in points],
+        "Label": query.get("Label") or metric or query["Id"],
+        "Timestamps": times,
+        "Values": [series[time] for time in times],
         "StatusCode": "Complete",
     }

@@ -16,7 +16,8 @@ def patch() -> None:
     """Restore is possible up to some minutes ago; plain moto says up to now."""
     from moto.rds import models
 
-    models.DBCluster.latest_restorable_time = property(lambda self: core.now() - _RESTORE_LAG)
+    restorable = property(lambda self: core.now() - _RESTORE_LAG)
+    models.DBCluster.latest_restorable_time = models.DBInstance.latest_restorable_time = restorable
 
 
 @dataclass(frozen=True)
@@ -105,7 +106,7 @@ class Aurora:
                 "promotion_tier": tier,
             }
         )
-        made.created = core.naive(created)
+        made.created = made.instance_create_time = core.naive(created)
         self._rds.database_snapshots.clear()  # Aurora has snapshots of clusters only
 
     def snapshot(

@@ -14,8 +14,9 @@ from studio_sandbox.control_plane.moto_adapter import core
 
 def patch() -> None:
     """A plain read answers what AWSCURRENT points to; each read dates the secret."""
-    from moto.secretsmanager import models
+    from moto.secretsmanager import models, responses
 
+    responses.SecretsManagerResponse.list_secret_version_ids = _list_secret_version_ids
     _follow_current(models.SecretsManagerBackend)
     _date_reads(models.SecretsManagerBackend, models.FakeSecret)
 
@@ -56,6 +57,25 @@ def _date_reads(backend: Any, secret: Any) -> None:
         return {**to_dict(self), "LastAccessedDate": getattr(self, "last_accessed_date", None)}
 
     backend.get_secret_value, secret.to_dict = get_secret_value, described
+
+
+def _list_secret_version_ids(self: Any) -> str:
+    """Versions with their own dates. Plain moto says that all were made, and read, just now."""
+    import json
+
+    asked = self._get_param("SecretId")
+    self.backend.describe_secret(asked)  # raises what AWS raises when there is none
+    secret = self.backend.secrets[asked]
+    versions = [
+        {
+            "VersionId": version_id,
+            "VersionStages": version["version_stages"],
+            "CreatedDate": version["createdate"],
+        }
+        for version_id, version in secret.versions.items()
+        if version["version_stages"] or self._get_param("IncludeDeprecated")
+    ]
+    return json.dumps({"ARN": secret.arn, "Name": secret.name, "Versions": versions})
 
 
 @dataclass(frozen=True)

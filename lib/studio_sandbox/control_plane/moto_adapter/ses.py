@@ -5,11 +5,13 @@ Source: https://docs.aws.amazon.com/ses/latest/APIReference-V2/API_GetAccount.ht
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from studio_sandbox.control_plane.moto_adapter import core
 
 _DAILY_QUOTA, _RATE = 50_000.0, 14.0
+_QUARTERS = 96  # of an hour, in a day
 _SANDBOX_QUOTA, _SANDBOX_RATE = 200.0, 1.0  # what an account without production access has
 
 
@@ -19,17 +21,18 @@ def patch() -> None:
 
     backend = models.SESBackend
     backend.get_send_quota = _quota
+    responses.EmailResponse.get_send_statistics = _send_statistics
     backend.get_identity_verification_attributes = _verification
     responses.EmailResponse.get_account_sending_enabled = _sending_enabled
     responses.EmailResponse.update_account_sending_enabled = _switch_sending
     _start_unverified(models.EmailIdentity)
 
 
-def _state(backend: Any) -> dict[str, bool]:
-    """The account's switches in one region: sending, and production access."""
+def _state(backend: Any) -> dict[str, Any]:
+    """The account in one region: sending, production access, what was sent in quarter-hours."""
     if not hasattr(backend, "sandbox_account"):
-        backend.sandbox_account = {"sending": True, "production": False}
-    state: dict[str, bool] = backend.sandbox_account
+        backend.sandbox_account = {"sending": True, "production": False, "sent": []}
+    state: dict[str, Any] = backend.sandbox_account
     return state
 
 
@@ -41,6 +44,24 @@ def _quota(self: Any) -> Any:
     quota.max24_hour_send = _DAILY_QUOTA if production else _SANDBOX_QUOTA
     quota.max_send_rate = _RATE if production else _SANDBOX_RATE
     return quota
+
+
+def _send_statistics(self: Any) -> Any:
+    """Quarter-hours, as AWS counts them. Plain moto says that all mail was sent just now."""
+    from moto.core.responses import ActionResult
+
+    points = list(_state(self.backend)["sent"])
+    if since := self.backend.sent_message_count - sum(
+        point["DeliveryAttempts"] for point in points
+    ):
+        now = datetime.now(UTC)
+        points.append(_sent(now.replace(minute=now.minute // 15 * 15, second=0), since))
+    return ActionResult({"SendDataPoints": points})
+
+
+def _sent(moment: datetime, mails: int) -> dict[str, Any]:
+    nothing = {"Bounces": 0, "Complaints": 0, "Rejects": 0}
+    return {"Timestamp": moment.replace(microsecond=0), "DeliveryAttempts": mails, **nothing}
 
 
 def _sending_enabled(self: Any) -> Any:
@@ -99,16 +120,22 @@ class Mail:
     def __init__(self, account: str, region: str) -> None:
         self._ses = core.backend("ses", account, region)
 
-    def in_production(self, *, sent: int) -> None:
-        """Out of AWS's mail sandbox, sending, with `sent` mails in the last day."""
+    def in_production(self, *, sent: int, until: datetime) -> None:
+        """Out of AWS's mail sandbox, sending, with `sent` mails in the day before `until`."""
         _state(self._ses)["production"] = True
+        first = until.replace(minute=until.minute // 15 * 15, second=0) - timedelta(days=1)
+        each, rest = divmod(sent, _QUARTERS)
+        _state(self._ses)["sent"] = [
+            _sent(first + timedelta(minutes=15 * n), each + (n < rest)) for n in range(_QUARTERS)
+        ]
         self._ses.sent_message_count = sent
 
-    def identity(self, name: str, *, dkim_tokens: list[str]) -> None:
+    def identity(self, name: str, *, dkim_tokens: list[str], created: datetime) -> None:
         """A verified address, or (with tokens) a domain that signs with DKIM."""
         signing = {"NextSigningKeyLength": "RSA_2048_BIT"} if dkim_tokens else None
         made = self._ses.create_email_identity_v2(name, None, signing, None)
         made.verification_status = "SUCCESS"
         made.verified_for_sending_status = made.feedback_forwarding_status = True
         if dkim_tokens:
+            made.dkim_attributes["LastKeyGenerationTimestamp"] = created.isoformat()
             made.dkim_attributes["Tokens"] = self._ses.dkim_tokens[name] = dkim_tokens

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from studio_sandbox.control_plane import names
-from studio_sandbox.control_plane.moto_adapter import cloudwatch
+from studio_sandbox.control_plane.moto_adapter import cloudwatch, sns
 from studio_sandbox.control_plane.moto_adapter.cloudwatch import AlarmSpec, Term
 from studio_sandbox.control_plane.seed.load_balancer import Balancer
 from studio_sandbox.control_plane.seed.world import World
@@ -12,8 +12,9 @@ _FIVE_MINUTES_S = 300
 
 
 def seed(world: World, balancer: Balancer, redis_primary: str) -> None:
-    """Put all six; each has been OK for some days."""
-    for n, spec in enumerate(_alarms(world, balancer, redis_primary)):
+    """Put all six, and the topic that they notify; each has been OK for some days."""
+    topic = sns.topic(world.account, world.region, names.ALARM_TOPIC, mail=names.ONCALL_MAIL)
+    for n, spec in enumerate(_alarms(world, balancer, redis_primary, topic)):
         cloudwatch.put_alarm(
             world.account,
             world.region,
@@ -23,8 +24,7 @@ def seed(world: World, balancer: Balancer, redis_primary: str) -> None:
         )
 
 
-def _alarms(world: World, balancer: Balancer, redis_primary: str) -> list[AlarmSpec]:
-    topic = f"arn:aws:sns:{world.region}:{world.account}:{names.ALARM_TOPIC}"
+def _alarms(world: World, balancer: Balancer, redis_primary: str, topic: str) -> list[AlarmSpec]:
     whole = (("LoadBalancer", balancer.dimension),)
     return [
         AlarmSpec(

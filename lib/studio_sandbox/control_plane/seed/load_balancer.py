@@ -53,19 +53,22 @@ def seed(world: World, network: Network) -> Balancer:
         service: elb.target_group(name, vpc=network.vpc, port=SERVICE_FACTS[service].port or 0)
         for service, name in names.TARGET_GROUPS.items()
     }
-    _listeners(elb, arn, groups)
+    certificate = elb.certificate(
+        names.DOMAIN, created=world.ago(days=411), renewed=world.ago(days=76)
+    )
+    _listeners(elb, arn, groups, certificate)
     dns_name, dns_zone = elb.dns_name(arn)
     return Balancer(arn=arn, dns_name=dns_name, dns_zone=dns_zone, groups=groups)
 
 
-def _listeners(elb: LoadBalancing, balancer: str, groups: dict[str, str]) -> None:
+def _listeners(elb: LoadBalancing, balancer: str, groups: dict[str, str], certificate: str) -> None:
     redirect = {"Protocol": "HTTPS", "Port": "443", "StatusCode": "HTTP_301"}
     to_https = {"Type": "redirect", "RedirectConfig": redirect}
     elb.listener(balancer, port=80, certificate="", action=to_https)
     listener = elb.listener(
         balancer,
         port=443,
-        certificate=elb.certificate(names.DOMAIN),
+        certificate=certificate,
         action=forward(groups[names.FRONTEND]),
     )
     for priority, field, values, service in _RULES:

@@ -13,6 +13,7 @@ _SENT_LAST_DAY = 4_318
 def seed(world: World) -> None:
     """The account and its two identities."""
     mail = Mail(world.account, world.region)
-    mail.in_production(sent=_SENT_LAST_DAY)
-    mail.identity(names.MAIL_DOMAIN, dkim_tokens=DKIM_TOKENS)
-    mail.identity(names.MAIL_SENDER, dkim_tokens=[])
+    mail.in_production(sent=_SENT_LAST_DAY, until=world.anchor)
+    created = world.ago(days=405)
+    mail.identity(names.MAIL_DOMAIN, dkim_tokens=DKIM_TOKENS, created=created)
+    mail.identity(names.MAIL_SENDER, dkim_tokens=[], created=created)
