@@ -43,6 +43,10 @@ class RunbookError(Exception):
     def __str__(self) -> str:
         return f"{self.message} {self.next}".strip()
 
+    def _render_traceback_(self) -> list[str]:
+        """What a notebook shows: the sentence and the way on. Frames would bury them."""
+        return [f"{type(self).__name__}: {self.message}", *([self.next] if self.next else [])]
+
 
 class Refused(RunbookError):
     """Nothing was changed."""

@@ -111,6 +111,7 @@ class Door:
         the plan's `on_failure` decides what becomes of those already made.
         """
         plan, started = planned.plan, time.monotonic()
+        self._run.write_json("plan.json", plan.on_record())
         self._refuse_unless_allowed(planned)
         locks = Locks(
             self._run,

@@ -165,6 +165,10 @@ class Plan:
             "origin": plain(self.origin.__dict__, "origin") if self.origin else None,
         }
 
+    def on_record(self) -> dict[str, Json]:
+        """What `plan.json` holds: the digest, then all that it covers."""
+        return {"digest": self.digest, **self.as_json()}
+
     @classmethod
     def from_json(cls, content: Mapping[str, Json]) -> Plan:
         """The plan that `as_json` gave."""

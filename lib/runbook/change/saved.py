@@ -162,7 +162,7 @@ def save(plan: Plan, run: Run, *, by: Identity, now: datetime, holds_for: timede
     for change in plan.changes:
         if change.rows and change.rows.data:
             run.store.write(run.key(change.rows.name), change.rows.data)
-    run.write_json("plan.json", {"digest": plan.digest, **plan.as_json()})
+    run.write_json("plan.json", plan.on_record())
     saved = SavedPlan(plan, run, by.principal, now, now + holds_for)
     about = {
         "run": run.id,

@@ -6,6 +6,8 @@ runs/20261124T084512Z-clear-stuck-jobs-3f9c/
     journal.jsonl    intents and results
     plan.json        the plan that was made or applied
     rows-….jsonl     large sets that the plan names by hash
+
+running/20261124T084512Z-clear-stuck-jobs-3f9c2b    until the run has its verdict
 """
 
 from __future__ import annotations
@@ -28,6 +30,8 @@ from runbook.record.journal import Journal
 from runbook.record.store import FolderStore, Store
 from runbook.settings import Environment
 from runbook.wait import SYSTEM_CLOCK, Clock
+
+_RUNNING = "running"  # an empty object for each run that is not sealed: no need to read them all
 
 
 def store_of(environment: Environment) -> Store:
@@ -70,6 +74,7 @@ class Run:
         now = clock.now()
         run_id = f"{now:%Y%m%dT%H%M%SZ}-{section}-{secrets.token_hex(3)}"
         run = cls(store_of(environment), run_id)
+        run.store.write(f"{_RUNNING}/{run_id}", b"")
         run.update(
             run_id=run_id,
             section=section,
@@ -81,6 +86,7 @@ class Run:
             finished_at=None,
             os_user=_os_user(),
             host=socket.gethostname(),
+            runner=process_here(),
             process=process_here(),
             git_commit=git_commit(),
             notebook_sha256=notebook_sha256,
@@ -90,6 +96,14 @@ class Run:
             break_glass=break_glass or None,
         )
         return run
+
+    def join(self) -> None:
+        """Note that this process is the one that acts: a kernel, with its runner above it."""
+        self.update(process=process_here())
+
+    def ended(self) -> None:
+        """Take the run off the list of those that are running."""
+        self.store.remove(f"{_RUNNING}/{self.id}")
 
     @cached_property
     def journal(self) -> Journal:
@@ -130,6 +144,12 @@ def runs(store: Store) -> Iterator[dict[str, Any]]:
         stored = store.read(key)
         if stored:
             yield json.loads(stored.data)
+
+
+def running(store: Store) -> Iterator[Run]:
+    """Runs that have not been sealed, oldest first: at work, or cut off."""
+    for key in list(store.keys(_RUNNING)):
+        yield Run(store, key.split("/")[1])
 
 
 def process_here() -> dict[str, Any]:

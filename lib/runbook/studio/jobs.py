@@ -1,0 +1,147 @@
+"""Jobs: background work in the table `jobs`, and what to do with those that are stuck.
+
+The product's workers take a job by setting it to `processing`; a worker that dies leaves it so.
+`updated_at` is a timestamp without time zone that holds UTC. How often a job was tried stands in
+`payload_json` (`attempts`).
+
+Source: the runbook, 2.6 Clear Stuck Jobs.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from runbook.change.plan import KNOWN_AFTER_APPLY, Change, Plan
+from runbook.errors import BadInput
+from runbook.studio.rows import Row, Table, as_of, plan_update
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import sqlalchemy
+    from matplotlib.figure import Figure
+
+JOBS = Table("jobs", key="id", stamp="updated_at", columns=("status", "updated_at"))
+OUTCOMES = {"pending": "try again", "failed": "give up"}
+
+_STUCK = """
+    SELECT id::text, kind, status, created_at, updated_at,
+           coalesce((payload_json ->> 'attempts')::int, 1) AS attempts,
+           extract(epoch FROM (now() AT TIME ZONE 'UTC') - updated_at)::float / 60 AS age_minutes
+    FROM jobs
+    WHERE status = 'processing'
+      AND updated_at < (now() AT TIME ZONE 'UTC') - make_interval(mins => :minutes)
+    ORDER BY updated_at, id
+"""
+_COUNTS = "SELECT status, count(*) AS jobs FROM jobs GROUP BY status ORDER BY status"
+
+
+def find_stuck(database: sqlalchemy.Engine, *, older_than_minutes: int) -> pd.DataFrame:
+    """Jobs in `processing` that nobody has touched for longer than that, oldest first.
+
+    Columns: id, kind, status, created_at, updated_at (UTC, naive as in the table), attempts,
+    age_minutes (since `updated_at`). Raises BadInput for an age below one minute.
+    """
+    import pandas as pd
+    import sqlalchemy
+
+    if older_than_minutes < 1:
+        raise BadInput(f"older_than_minutes: expected 1 or more, found {older_than_minutes}.")
+    with database.connect() as connection:
+        return pd.read_sql_query(
+            sqlalchemy.text(_STUCK), connection, params={"minutes": older_than_minutes}
+        )
+
+
+def counts(database: sqlalchemy.Engine) -> pd.DataFrame:
+    """All jobs by status. Columns: jobs; index: status."""
+    import pandas as pd
+    import sqlalchemy
+
+    with database.connect() as connection:
+        return pd.read_sql_query(sqlalchemy.text(_COUNTS), connection, index_col="status")
+
+
+def by_kind(stuck: pd.DataFrame) -> pd.DataFrame:
+    """Stuck jobs by kind, most first. Columns: jobs, oldest_minutes, most_attempts, retried.
+
+    `retried` counts jobs that were tried more than once: the ones that keep getting stuck.
+    """
+    table = stuck.groupby("kind").agg(
+        jobs=("id", "size"),
+        oldest_minutes=("age_minutes", lambda ages: int(ages.max())),
+        most_attempts=("attempts", "max"),
+        retried=("attempts", lambda attempts: int((attempts > 1).sum())),
+    )
+    return table.sort_values(["jobs", "oldest_minutes"], ascending=False)
+
+
+def plot_ages(stuck: pd.DataFrame) -> Figure:
+    """How long jobs have been stuck, stacked by kind: one dead worker shows as one hump."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8, 2.6), layout="constrained")
+    axes = figure.subplots()
+    kinds = list(by_kind(stuck).index) if len(stuck) else []
+    if kinds:
+        hours = [stuck.loc[stuck.kind == kind, "age_minutes"] / 60 for kind in kinds]
+        axes.hist(hours, bins=30, stacked=True, label=kinds)
+        axes.legend(frameon=False, fontsize="small")
+    else:
+        axes.text(0.5, 0.5, "no job is stuck", ha="center", transform=axes.transAxes)
+    axes.set(xlabel="hours in processing", ylabel="jobs")
+    axes.spines[["top", "right"]].set_visible(False)
+    return figure
+
+
+def plan_requeue(stuck: pd.DataFrame, *, outcome: str, at_most: int) -> Plan:
+    """The plan that sets stuck jobs to `outcome`: the oldest, and never more than `at_most`.
+
+    Pure. A plan without changes when none is stuck. Raises BadInput for another outcome than
+    `pending` or `failed`, and for a cap below one.
+    """
+    if outcome not in OUTCOMES:
+        raise BadInput(f"outcome: expected {' or '.join(OUTCOMES)}, found {outcome!r}.")
+    if at_most < 1:
+        raise BadInput(f"at_most: expected 1 or more, found {at_most}.")
+    chosen = stuck.head(at_most)
+    noun = "job" if len(chosen) == 1 else "jobs"
+    changes: tuple[Change, ...] = ()
+    if len(chosen):
+        after = {"status": outcome, "updated_at": KNOWN_AFTER_APPLY}
+        rows: list[Row] = [
+            {
+                "key": job.id,
+                "before": {"status": job.status, "updated_at": as_of(job.updated_at)},
+                "after": after,
+            }
+            for job in chosen.itertuples()
+        ]
+        changes = (
+            plan_update(
+                JOBS,
+                rows,
+                before={"status": "processing", "rows": len(rows)},
+                after={"status": outcome, "rows": len(rows)},
+            ),
+        )
+    return Plan(
+        title=f"Set {len(chosen):,} stuck {noun} to {outcome} ({OUTCOMES[outcome]})",
+        risk="low",
+        changes=changes,
+        way_back="undo sets back each job that nobody has touched since; it costs nothing.",
+        warnings=tuple(_warnings(stuck, chosen, outcome)),
+    )
+
+
+def _warnings(stuck: pd.DataFrame, chosen: pd.DataFrame, outcome: str) -> list[str]:
+    warnings = []
+    if len(stuck) > len(chosen):
+        warnings.append(
+            f"{len(stuck) - len(chosen):,} more are stuck than at_most allows; run this again."
+        )
+    if outcome == "pending" and len(chosen):
+        warnings.append("A job whose worker is slow and not dead would be done twice.")
+    if outcome == "failed" and (chosen.kind == "payment_webhook").any():
+        count = int((chosen.kind == "payment_webhook").sum())
+        warnings.append(f"{count:,} payment webhooks would be given up: somebody has paid.")
+    return warnings

@@ -1,0 +1,298 @@
+"""Rows of a table as a kind of change: `sql-rows`, in chunks, each row judged by itself.
+
+A chunk is one short transaction: rows that are still as planned are locked (those that somebody
+else holds are passed over, SKIP LOCKED), the intent is put on record with the transaction's id,
+then they are updated and the transaction is committed. What became of a transaction whose commit
+was never answered is asked of the server (`pg_xact_status`), so that no row is changed twice.
+
+The set's header names the table, its key column and `stamp`: the column that is set to the time
+of the change (UTC, without time zone) where a row's `after` does not give it.
+
+Source: PostgreSQL documentation, SELECT (the locking clause) and Transaction ID functions.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+from runbook.change.kinds import Judgement, Rows, Steps, register
+from runbook.change.plan import KNOWN_AFTER_APPLY, Change, Json, RowSet
+from runbook.clients import Clients
+from runbook.errors import BadInput, NotVerified
+from runbook.record.journal import Intent
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+KIND = "sql-rows"
+CHUNK = 1000  # rows of one transaction: a worker never waits longer than it takes
+
+Row = dict[str, Json]
+
+
+@dataclass(frozen=True)
+class Table:
+    """The table that a set speaks of, and the columns of its rows."""
+
+    name: str
+    key: str
+    stamp: str
+    columns: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        for name in (self.name, self.key, self.stamp, *self.columns):
+            if not re.fullmatch(r"[a-z_][a-z0-9_]*", name):
+                raise BadInput(f"{name!r} is not a plain table or column name.")
+
+    def header(self) -> dict[str, Json]:
+        """What the first line of the set's file says."""
+        return {
+            "table": self.name,
+            "key": self.key,
+            "stamp": self.stamp,
+            "columns": list(self.columns),
+        }
+
+    @classmethod
+    def of(cls, header: Mapping[str, Json]) -> Table:
+        """The table that a header names."""
+        return cls(header["table"], header["key"], header["stamp"], tuple(header["columns"]))
+
+    @property
+    def target(self) -> str:
+        """What is locked and guarded."""
+        return f"postgresql:{self.name}"
+
+
+def plan_update(table: Table, rows: Iterable[Row], *, before: Json, after: Json) -> Change:
+    """The change of a set of rows; each has `key`, `before` and `after`.
+
+    `before` and `after` of the change are its summary, for the reader.
+    """
+    return Change(KIND, table.target, before, after, rows=RowSet.of(table.header(), rows))
+
+
+def as_of(value: Any) -> str:
+    """A timestamp as PostgreSQL's JSON writes it: `2026-11-24T08:45:12.5`, UTC, no zone."""
+    text: str = value.isoformat()
+    return text
+
+
+def _apply(clients: Clients, change: Change, rows: Rows, steps: Steps) -> Mapping[str, Json]:
+    """Update every row that is still as planned; a second look for those that were held."""
+    table = Table.of(rows.header)
+    total = change.rows.count if change.rows else 0
+    changed: list[tuple[int, Row]] = []  # the stamp's chunk and the row, as we left it
+    skipped: list[tuple[int, Row]] = []
+    for chunk in _chunks(rows):
+        done, left_over = _apply_chunk(clients, table, chunk, steps)
+        changed += done
+        skipped += left_over
+        steps.progress(len(changed) + len(skipped), total)
+    for start in range(0, len(skipped), CHUNK):
+        done, _ = _apply_chunk(clients, table, skipped[start : start + CHUNK], steps)
+        changed += done
+    return _verified(clients, table, [row for _, row in changed], total)
+
+
+def _apply_chunk(
+    clients: Clients, table: Table, chunk: Sequence[tuple[int, Row]], steps: Steps
+) -> tuple[list[tuple[int, Row]], list[tuple[int, Row]]]:
+    """One transaction. Returns the rows that were changed, as we left them, and the others."""
+    from sqlalchemy import text
+
+    with clients.database_writer.connect() as connection, connection.begin() as transaction:
+        held = _lock(connection, table, [row for _, row in chunk])
+        mine = [(index, row) for index, row in chunk if row["key"] in held]
+        others = [(index, row) for index, row in chunk if row["key"] not in held]
+        if not mine:
+            return [], others
+        stamp, xid = connection.execute(
+            text("SELECT to_jsonb(now() AT TIME ZONE 'UTC') #>> '{}', pg_current_xact_id()::text")
+        ).one()
+        left = [(index, _left(table, row, stamp)) for index, row in mine]
+        detail = {"rows": _ranges([index for index, _ in mine]), "stamp": stamp, "xid": xid}
+        with steps.step(detail) as step:
+            _update(connection, table, [row for _, row in left])
+            transaction.commit()
+            step.left["rows"] = len(left)
+    return left, others
+
+
+def _lock(connection: Connection, table: Table, rows: Sequence[Row]) -> set[str]:
+    """Lock the rows that are as planned and that nobody holds; returns their keys as text."""
+    from sqlalchemy import text
+
+    query = text(
+        f"SELECT t.{table.key}::text FROM {table.name} t JOIN {_listed(table, 'before')} "
+        f"WHERE {_same(table, rows)} FOR UPDATE OF t SKIP LOCKED"
+    )
+    found = connection.execute(query, {"before": _records(table, rows, "before")})
+    return set(found.scalars())
+
+
+def _update(connection: Connection, table: Table, rows: Sequence[Row]) -> None:
+    from sqlalchemy import text
+
+    assigned = ", ".join(f"{column} = l.{column}" for column in table.columns)
+    query = text(
+        f"UPDATE {table.name} t SET {assigned} "  # names are checked by Table
+        f"FROM jsonb_populate_recordset(NULL::{table.name}, CAST(:after AS jsonb)) l "
+        f"WHERE t.{table.key} = l.{table.key}"
+    )
+    connection.execute(query, {"after": _records(table, rows, "after")})
+
+
+def _count(connection: Connection, table: Table, rows: Sequence[Row], side: str) -> int:
+    """How many of the rows are as their `before` or `after` says."""
+    from sqlalchemy import text
+
+    query = text(
+        f"SELECT count(*) FROM {table.name} t JOIN {_listed(table, side)} "
+        f"WHERE {_same(table, rows, side)}"
+    )
+    found = connection.execute(query, {side: _records(table, rows, side)})
+    return int(found.scalar_one())
+
+
+def _listed(table: Table, side: str) -> str:
+    return (
+        f"jsonb_populate_recordset(NULL::{table.name}, CAST(:{side} AS jsonb)) l "
+        f"ON t.{table.key} = l.{table.key}"
+    )
+
+
+def _same(table: Table, rows: Sequence[Row], side: str = "before") -> str:
+    """Every column that this side of the rows gives is as given; a null equals a null."""
+    given = [name for name in table.columns if _known(rows[0][side].get(name, KNOWN_AFTER_APPLY))]
+    return " AND ".join(f"t.{name} IS NOT DISTINCT FROM l.{name}" for name in given) or "true"
+
+
+def _records(table: Table, rows: Sequence[Row], side: str) -> str:
+    """The rows as `jsonb_populate_recordset` wants them."""
+    listed = [
+        {table.key: row["key"], **{k: v for k, v in row[side].items() if _known(v)}} for row in rows
+    ]
+    return json.dumps(listed, ensure_ascii=False)
+
+
+def _known(value: Json) -> bool:
+    return bool(value != KNOWN_AFTER_APPLY)
+
+
+def _left(table: Table, row: Row, stamp: str) -> Row:
+    """The row with an `after` in which everything is known."""
+    given = row["after"].get(table.stamp, KNOWN_AFTER_APPLY)
+    return {**row, "after": {**row["after"], table.stamp: given if _known(given) else stamp}}
+
+
+def _verified(
+    clients: Clients, table: Table, left: Sequence[Row], total: int
+) -> Mapping[str, Json]:
+    """What the table holds now. Raises NotVerified when one of our rows is as it was before."""
+    as_left = unchanged = 0
+    with clients.database_writer.connect() as connection:
+        for start in range(0, len(left), CHUNK):
+            chunk = left[start : start + CHUNK]
+            as_left += _count(connection, table, chunk, "after")
+            unchanged += _count(connection, table, chunk, "before")
+    if unchanged:
+        raise NotVerified(
+            f"{unchanged:,} of {len(left):,} rows of {table.name} read as before the change.",
+            next="Look at the table before doing anything else.",
+        )
+    counts = {"rows": len(left), "as_left": as_left, "moved_on": total - len(left)}
+    return {**(left[0]["after"] if left else {}), **counts}
+
+
+def _judge(clients: Clients, change: Change, rows: Rows | None) -> Judgement:
+    """To do while one row is as planned; in place when every row is; else it has moved."""
+    if rows is None:
+        return Judgement("moved", ("its rows are not on record",))
+    table, planned, in_place = Table.of(rows.header), 0, 0
+    with clients.database.connect() as connection:
+        for chunk in _chunks(rows):
+            listed = [row for _, row in chunk]
+            if _count(connection, table, listed, "before"):
+                return Judgement("to do")
+            planned += len(listed)
+            in_place += _count(connection, table, listed, "after")
+    if in_place == planned:
+        return Judgement("holds")
+    return Judgement("moved", (f"none of {planned:,} rows is as it was when this was planned",))
+
+
+def _settled(clients: Clients, change: Change, intent: Intent) -> bool | None:
+    """Whether the intent's transaction was committed; None while it is open, or long forgotten."""
+    from sqlalchemy import text
+
+    query = text("SELECT pg_xact_status(CAST(:xid AS xid8))")
+    with clients.database.connect() as connection:
+        status = connection.execute(query, {"xid": intent.detail["xid"]}).scalar_one()
+    return {"committed": True, "aborted": False}.get(status)
+
+
+def _take_back(change: Change, rows: Rows | None, done: list[tuple[Intent, Json]]) -> Change | None:
+    """Each row that was changed, from what we left to what was there."""
+    if rows is None or not done:
+        return None
+    table = Table.of(rows.header)
+    stamps = {
+        index: intent.detail["stamp"]
+        for intent, _ in done
+        for first, last in intent.detail["rows"]
+        for index in range(first, last + 1)
+    }
+    back = [
+        {
+            "key": row["key"],
+            "before": _left(table, row, stamps[index])["after"],
+            "after": row["before"],
+        }
+        for index, row in enumerate(rows)
+        if index in stamps
+    ]
+    before, after = ({**side, "rows": len(back)} for side in (change.after, change.before))
+    return plan_update(table, back, before=before, after=after)
+
+
+def _read(clients: Clients, target: str) -> Json:
+    """Nothing: a set is judged row by row, never as a whole."""
+    return {}
+
+
+def _measure(change: Change) -> Mapping[str, float]:
+    return {"rows": change.rows.count if change.rows else 0}
+
+
+def _chunks(rows: Rows) -> Iterator[list[tuple[int, Row]]]:
+    numbered = enumerate(rows)
+    while chunk := list(islice(numbered, CHUNK)):
+        yield chunk
+
+
+def _ranges(indexes: Sequence[int]) -> list[list[int]]:
+    """Positions as ranges, both ends in: `[0, 1, 2, 5]` is `[[0, 2], [5, 5]]`."""
+    ranges: list[list[int]] = []
+    for index in indexes:
+        if ranges and ranges[-1][1] == index - 1:
+            ranges[-1][1] = index
+        else:
+            ranges.append([index, index])
+    return ranges
+
+
+register(
+    KIND,
+    read=_read,
+    apply_pieces=_apply,
+    judge=_judge,
+    settled=_settled,
+    measure=_measure,
+    take_back=_take_back,
+)
