@@ -27,7 +27,6 @@ import signal
 import subprocess
 import sys
 import time
-import urllib.error
 import urllib.request
 from collections.abc import Callable
 from contextlib import suppress
@@ -43,6 +42,8 @@ from studio_sandbox import servant, state
 from studio_sandbox.guard import Order, working_folders
 from studio_sandbox.process import kill_leftovers
 from studio_sandbox.state import Box
+
+__all__ = ["Box", "Started", "down", "environment_variables", "reset", "status", "up"]
 
 ACCOUNT = "123456789012"
 REGION, BACKUP_REGION = "eu-central-1", "eu-west-1"
@@ -114,7 +115,8 @@ def down(folder: Path | None = None) -> bool:
         was_there = not folders.nothing_lives(where)
         if box and box.alive():
             box.processes["guard"].send(signal.SIGTERM)
-            _wait_for_end(where)
+            with suppress(NotReachable):  # what will not end by itself is swept away
+                _wait_for_end(where)
         _sweep(where)
         return was_there
 
@@ -252,7 +254,7 @@ def _reseed(box: Box) -> None:
             still=box.still,
         )
         _reset_aws(box)
-    except (psycopg2.OperationalError, redis.RedisError, urllib.error.URLError) as error:
+    except (psycopg2.OperationalError, redis.RedisError, OSError) as error:
         raise NotReachable(
             f"The sandbox could not be reset: {error}",
             next="./runbook sandbox down, then ./runbook sandbox up",

@@ -12,6 +12,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -20,17 +21,26 @@ import psycopg2
 import pytest
 import redis
 from click.testing import CliRunner
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
+from runbook import settings
+from runbook.clients import Clients
 from runbook.errors import NotReachable, Refused
 from studio_sandbox import box as sandbox
 from studio_sandbox import folder as folders
 from studio_sandbox.box import Box
 from studio_sandbox.commands import sandbox as commands
+from studio_sandbox.seed import database
 from studio_sandbox.seed.celery import QUEUES
 
 UP = "from studio_sandbox import box; print(box.up().box.pids['guard'], flush=True)"
 UP_TIED = f"{UP.replace('up()', 'up(tied=True)')}; import time; time.sleep(60)"
 GONE_WITHIN_S = 2.0
+# given to a Python that is not this environment's own, where another user can run no other
+PACKAGES = os.pathsep.join(
+    [str(Path(sandbox.__file__).parents[1]), str(Path(psutil.__file__).parents[1])]
+)
 AGES = {
     "users": "created_at",
     "subscriptions": "updated_at",
@@ -45,7 +55,8 @@ def rows(box: Box, query: str, *values: object) -> list[tuple[Any, ...]]:
     try:
         with connection, connection.cursor() as cursor:
             cursor.execute(query, values)
-            return cursor.fetchall()
+            found: list[tuple[Any, ...]] = cursor.fetchall()
+            return found
     finally:
         connection.close()
 
@@ -65,14 +76,16 @@ def keys(box: Box) -> dict[str, Any]:
 
 def checksum(box: Box) -> str:
     """Over every id and age in the database, and every key and value in Redis."""
-    anchor = box.anchor.replace(tzinfo=None)
-    found: list[Any] = [
-        rows(box, f"SELECT md5(string_agg(concat(id, %s - {stamp}), ',' ORDER BY id)) FROM {table}",
-             anchor)
+    found = [
+        rows(
+            box,
+            f"SELECT md5(string_agg(concat(id, %s - {stamp}), ',' ORDER BY id)) FROM {table}",  # noqa: S608
+            box.anchor.replace(tzinfo=None),
+        )
         for table, stamp in AGES.items()
-    ]  # fmt: skip
-    found += rows(
-        box, "SELECT md5(string_agg(concat(id, amount), ',' ORDER BY id)) FROM usage_logs"
+    ]
+    found.append(
+        rows(box, "SELECT md5(string_agg(concat(id, amount), ',' ORDER BY id)) FROM usage_logs")
     )
     return hashlib.sha256(json.dumps([found, keys(box)]).encode()).hexdigest()
 
@@ -97,30 +110,32 @@ def lives(process: psutil.Process) -> bool:
         return False
 
 
-def python(code: str, home: Path, **more: Any) -> subprocess.Popen[str]:
-    environment = os.environ | {"RUNBOOK_HOME": str(home)}
-    return subprocess.Popen(
-        [sys.executable, "-P", "-c", code],
-        env=environment,
-        stdout=subprocess.PIPE,
-        text=True,
-        **more,
-    )
-
-
-def make_home() -> Path:
-    home = Path(tempfile.mkdtemp(prefix="runbook-servers-")).resolve()
-    home.chmod(0o711)  # root's servers run as another user, who has to pass through
-    return home
+def python(
+    code: str, home: Path, *, program: str = sys.executable, **more: Any
+) -> subprocess.Popen[str]:
+    environment = os.environ | {"RUNBOOK_HOME": str(home), "PYTHONPATH": PACKAGES}
+    command = [program, "-P", "-c", code]
+    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True, **more)
 
 
 @pytest.fixture(scope="module")
 def home() -> Iterator[Path]:
     """A state folder for sandboxes that are killed; its data folder stays warm between them."""
-    made = make_home()
-    yield made
-    sandbox.down(made / "sandbox")
-    shutil.rmtree(made)
+    yield from make_home()
+
+
+@pytest.fixture
+def cold_home() -> Iterator[Path]:
+    """A state folder that no sandbox has been in."""
+    yield from make_home()
+
+
+def make_home() -> Iterator[Path]:
+    home = Path(tempfile.mkdtemp(prefix="runbook-servers-")).resolve()
+    home.chmod(0o711)  # root's servers run as another user, who has to pass through
+    yield home
+    sandbox.down(home / "sandbox")
+    shutil.rmtree(home)
 
 
 # what is in them
@@ -164,7 +179,7 @@ def test_the_studio_is_healthy_no_job_is_stuck_and_nobody_is_over_a_limit(fresh_
 
 def test_nothing_in_the_database_is_later_than_the_anchor(box: Box) -> None:
     for table, stamp in (AGES | {"usage_logs": "created_at"}).items():
-        [(latest,)] = rows(box, f"SELECT max({stamp}) FROM {table}")
+        [(latest,)] = rows(box, f"SELECT max({stamp}) FROM {table}")  # noqa: S608
         assert latest <= box.anchor.replace(tzinfo=None), table
 
 
@@ -209,6 +224,24 @@ def test_this_months_counters_equal_the_sums_of_the_database(fresh_box: Box) -> 
     assert len(expected) > 1000
 
 
+def test_a_still_sandbox_has_the_same_sums_on_every_day_of_the_month(fresh_box: Box) -> None:
+    sums = []
+    for anchor in (datetime(2026, 2, 1, 0, 0, 30, tzinfo=UTC), datetime(2026, 3, 30, tzinfo=UTC)):
+        port = int(fresh_box.database_url.rsplit(":", 1)[1].split("/")[0])
+        database.seed(folders.passwords(fresh_box.folder), port=port, anchor=anchor, still=True)
+        sums.append(
+            rows(
+                fresh_box,
+                "SELECT user_id, kind, sum(amount), max(created_at) <= %s FROM usage_logs"
+                " WHERE created_at >= %s GROUP BY 1, 2 ORDER BY 1, 2",
+                anchor.replace(tzinfo=None),
+                anchor.replace(tzinfo=None, day=1, hour=0, second=0),
+            )
+        )
+    assert sums[0] == sums[1]
+    assert len(sums[0]) > 1000
+
+
 def test_the_brokers_queues_hold_the_jobs_that_wait_and_that_are_worked_on(box: Box) -> None:
     box = sandbox.reset()
     held = keys(box)
@@ -245,7 +278,8 @@ def test_database_and_redis_want_a_password(box: Box) -> None:
     with pytest.raises(psycopg2.OperationalError, match="password authentication failed"):
         psycopg2.connect(box.database_url.replace(secret, "guessed"))
     port = int(box.redis_url.rsplit(":", 1)[1].split("/")[0])
-    with pytest.raises(redis.AuthenticationError), redis.Redis(port=port) as server:
+    once = Retry(NoBackoff(), 0)
+    with pytest.raises(redis.AuthenticationError), redis.Redis(port=port, retry=once) as server:
         server.ping()
     told = [" ".join(process.cmdline()) for process in processes_of(box)]
     assert not any(secret in line for line in told)
@@ -274,6 +308,18 @@ def test_the_exports_are_all_that_other_clients_need(box: Box) -> None:
         check=True,
     )
     assert done.stdout.split() == ["3", "True", "arn:aws:iam::123456789012:user/oncall"]
+
+
+def test_the_library_reaches_all_of_it_through_its_own_settings(box: Box) -> None:
+    path = Path(__file__).parents[2] / "parameters" / "environments" / "sandbox.yaml"
+    clients = Clients(settings.load_file(path))
+    try:
+        assert clients.identity.name == "user/oncall"
+        assert clients.redis.ping()
+        with clients.database.connect() as connection:
+            assert connection.exec_driver_sql("SELECT count(*) FROM plans").scalar() == 3
+    finally:
+        clients.close()
 
 
 # commands
@@ -346,16 +392,14 @@ def test_down_leaves_nothing(home: Path) -> None:
 
 
 @pytest.mark.parametrize("after_s", [0.3, 0.6, 1.0, 1.7])
-def test_a_starting_command_that_is_killed_leaves_nothing(after_s: float) -> None:
-    home = make_home()  # cold: initdb is cut off as well
-    starting = python(UP, home)
+def test_a_starting_command_that_is_killed_leaves_nothing(cold_home: Path, after_s: float) -> None:
+    starting = python(UP, cold_home)  # cold: initdb is cut off as well
     time.sleep(after_s)  # the moment is what varies
     processes = psutil.Process(starting.pid).children(recursive=True)
     starting.kill()
     starting.communicate()
-    assert_nothing_lives(home / "sandbox", processes)
-    assert sandbox.status(home / "sandbox") is None
-    shutil.rmtree(home)
+    assert_nothing_lives(cold_home / "sandbox", processes)
+    assert sandbox.status(cold_home / "sandbox") is None
 
 
 def test_the_next_up_works_after_a_start_was_killed(home: Path) -> None:
@@ -365,6 +409,14 @@ def test_the_next_up_works_after_a_start_was_killed(home: Path) -> None:
     starting.kill()
     starting.communicate()
     assert sandbox.up(folder=home / "sandbox").fresh
+
+
+def test_data_that_postgresql_does_not_start_on_is_made_anew(home: Path) -> None:
+    sandbox.up(folder=home / "sandbox")
+    sandbox.down(home / "sandbox")
+    [control] = (home / "sandbox").rglob("global/pg_control")
+    control.write_bytes(b"")
+    assert rows(sandbox.up(folder=home / "sandbox").box, "SELECT count(*) FROM plans") == [(3,)]
 
 
 def test_a_tied_sandbox_ends_with_who_started_it(home: Path) -> None:
@@ -380,21 +432,26 @@ def test_a_tied_sandbox_ends_with_who_started_it(home: Path) -> None:
     assert_nothing_lives(home / "sandbox", processes)
 
 
-def test_an_ordinary_user_has_a_sandbox_too() -> None:
+def test_an_ordinary_user_has_a_sandbox_too(cold_home: Path) -> None:
     if os.geteuid() != 0:
         pytest.skip("not root: all the other tests were run as an ordinary user")
-    nobody = {"user": "nobody", "group": 65534, "extra_groups": []}
-    try:
-        python("import studio_sandbox", Path("/"), cwd="/", **nobody).communicate(timeout=30)
-        reached = python("import boto3, studio_sandbox; print(1)", Path("/"), cwd="/", **nobody)
-        works = reached.communicate(timeout=30)[0] == "1\n"
-    except PermissionError:
-        works = False
-    if not works:
-        pytest.skip("not run: an ordinary user cannot reach this Python or its packages")
-    home = make_home()
-    shutil.chown(home, "nobody")
+    nobody: dict[str, Any] = {"user": "nobody", "group": 65534, "extra_groups": [], "cwd": "/"}
+    nobody["program"] = python_for(nobody)
+    shutil.chown(cold_home, "nobody")
     code = f"{UP}\nprint(box.status().alive(), box.down())"
-    out = python(code, home, cwd="/", **nobody).communicate(timeout=60)[0]
+    out = python(code, cold_home, **nobody).communicate(timeout=60)[0]
     assert out.splitlines()[1:] == ["True True"]
-    shutil.rmtree(home)
+
+
+def python_for(user: dict[str, Any]) -> str:
+    """A Python of our version that this user can run with our packages; skips without one."""
+    version = f"python3.{sys.version_info.minor}"
+    code = "import boto3, moto, psutil, psycopg2, redis, studio_sandbox; print(1)"
+    for program in (sys.executable, f"/usr/bin/{version}"):
+        try:
+            tried = python(code, Path("/"), program=program, stderr=subprocess.PIPE, **user)
+        except OSError:
+            continue
+        if tried.communicate(timeout=60)[0] == "1\n":
+            return program
+    pytest.skip("not run: an ordinary user can run no Python here that has our packages")
