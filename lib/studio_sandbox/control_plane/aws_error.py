@@ -12,6 +12,14 @@ from xml.sax.saxutils import escape
 
 from studio_sandbox.control_plane.request import AwsRequest
 
+# How each protocol's services call an unknown access key; the others say InvalidClientTokenId.
+_INVALID_TOKEN = {
+    "json": "UnrecognizedClientException",
+    "rest-json": "UnrecognizedClientException",
+    "s3": "InvalidAccessKeyId",
+    "ec2": "AuthFailure",
+}
+
 Answer = tuple[int, list[tuple[str, str]], bytes]
 
 
@@ -41,11 +49,11 @@ class NotInSandbox(SandboxError):
 class InvalidToken(SandboxError):
     """The access key belongs to nobody in this account."""
 
-    code = "UnrecognizedClientException"
     status = 403
 
-    def __init__(self) -> None:
-        super().__init__("The security token included in the request is invalid.")
+    def __init__(self, protocol: str) -> None:
+        text = "The security token included in the request is invalid."
+        super().__init__(text, code=_INVALID_TOKEN.get(protocol, "InvalidClientTokenId"))
 
 
 def answer(error: SandboxError, request: AwsRequest, request_id: str) -> Answer:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
@@ -79,7 +80,9 @@ def _operation(
         form.pop("Version", None)
         return ("ec2" if service == "ec2" else "query"), form.pop("Action", ""), form
     model = _REST_MODELS.get(service, service)
-    action = rest_action(model, environ["REQUEST_METHOD"], path, environ.get("QUERY_STRING", ""))
+    headers = {_header(key) for key in environ if key.startswith("HTTP_")}
+    query = environ.get("QUERY_STRING", "")
+    action = rest_action(model, environ["REQUEST_METHOD"], path, query, headers=headers)
     protocol = {"s3": "s3", "route53": "rest-xml"}.get(service, "rest-json")
     return protocol, action, _json(body) if protocol == "rest-json" else {}
 
@@ -97,11 +100,21 @@ class _Route:
     method: str
     path: re.Pattern[str]
     query: dict[str, str]  # literal: the operation's own marks, such as ?versioning
+    required: frozenset[str]  # parameters of the query, and headers, that it never goes without
     action: str
 
 
-def rest_action(service: str, method: str, path: str, query: str) -> str:
-    """The operation that method, path and query mean in a service's model; "" if none does."""
+def _header(key: str) -> str:
+    return key.removeprefix("HTTP_").replace("_", "-").lower()
+
+
+def rest_action(
+    service: str, method: str, path: str, query: str, *, headers: Collection[str] = ()
+) -> str:
+    """The operation that a request means in a service's model; "" if it means none.
+
+    `headers` are the names of the request's headers, in lower case.
+    """
     given = dict(parse_qsl(query, keep_blank_values=True))
     fits = [
         route
@@ -109,9 +122,12 @@ def rest_action(service: str, method: str, path: str, query: str) -> str:
         if route.method == method
         and route.path.fullmatch(path)
         and all(name in given and given[name] == value for name, value in route.query.items())
+        and all(name in given or name in headers for name in route.required)
     ]
-    # the most literal one: more marks in the query, then the longer pattern
-    best = max(fits, key=lambda r: (len(r.query), len(r.path.pattern)), default=None)
+    # the most literal one: more marks, then the longer pattern
+    best = max(
+        fits, key=lambda r: (len(r.query), len(r.required), len(r.path.pattern)), default=None
+    )
     return best.action if best else ""
 
 
@@ -124,16 +140,30 @@ def _routes(service: str) -> tuple[_Route, ...]:
         model = Loader().load_service_model(service, "service-2")
     except UnknownServiceError:
         return ()
-    return tuple(_route(name, op["http"]) for name, op in model["operations"].items())
+    return tuple(
+        _route(name, operation["http"], _required(model["shapes"], operation))
+        for name, operation in model["operations"].items()
+    )
 
 
-def _route(action: str, http: dict[str, str]) -> _Route:
+def _required(shapes: dict[str, Any], operation: dict[str, Any]) -> frozenset[str]:
+    shape = shapes.get(operation.get("input", {}).get("shape", ""), {})
+    members = (shape["members"][name] for name in shape.get("required", ()))
+    return frozenset(
+        one["locationName"].lower() if one["location"] == "header" else one["locationName"]
+        for one in members
+        if one.get("location") in ("header", "querystring")
+    )
+
+
+def _route(action: str, http: dict[str, str], required: frozenset[str]) -> _Route:
     path, _, query = http["requestUri"].partition("?")
     pattern = "".join(_part(part) for part in re.split(r"(\{[^}]+\})", path))
     return _Route(
         method=http["method"],
         path=re.compile(pattern + "/?"),
         query=dict(parse_qsl(query, keep_blank_values=True)),
+        required=required,
         action=action,
     )
 

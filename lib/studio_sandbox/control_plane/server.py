@@ -42,6 +42,10 @@ _SERVICES = {
     "sts",
     "tagging",
 }
+# Operations that moto answers with an empty list where AWS would have something to tell.
+_BELIEVABLE_NOTHING = {
+    ("rds", "DescribeEvents"): "moto keeps no events of clusters; CloudTrail has the calls",
+}
 _REASONS = {200: "OK", 400: "Bad Request", 403: "Forbidden", 404: "Not Found", 500: "Error"}
 StartResponse = Callable[..., Any]
 
@@ -84,7 +88,7 @@ class ControlPlane:
             return start(status_line, headers, *rest)
 
         try:
-            caller = iam.caller(self.studio.account, asked.access_key)
+            caller = iam.caller(self.studio.account, asked.access_key, protocol=asked.protocol)
             self.faults.raise_if_ordered(asked)
             chunks = self._answer(environ, asked, remember)
         except SandboxError as raised:
@@ -98,6 +102,8 @@ class ControlPlane:
     ) -> list[bytes]:
         if asked.service not in _SERVICES:
             raise NotInSandbox(f"{asked.service} {asked.action}; the Studio has no such service")
+        if reason := _BELIEVABLE_NOTHING.get((asked.service, asked.action)):
+            raise NotInSandbox(f"{asked.action}: {reason}")
         if overlaid := self._overlay(asked):
             return _send(start, 200, [("Content-Type", "application/json")], overlaid)
         answer = _Answer()
@@ -114,7 +120,7 @@ class ControlPlane:
             raise NotInSandbox(
                 f"{asked.service} {asked.action} failed inside moto: {crash!r}"
             ) from crash
-        if answer.is_page_not_found():
+        if answer.is_page_not_found(chunks):
             raise NotInSandbox(f"{asked.service} {asked.action}")
         start(answer.status, answer.headers)
         return chunks
@@ -203,10 +209,9 @@ class _Answer:
     def __call__(self, status: str, headers: list[tuple[str, str]], *_rest: Any) -> None:
         self.status, self.headers = status, headers
 
-    def is_page_not_found(self) -> bool:
+    def is_page_not_found(self, chunks: list[bytes]) -> bool:
         """Flask's own page: no operation of moto's has this path."""
-        kind = {key.lower(): value for key, value in self.headers}.get("content-type", "")
-        return self.status.startswith("404") and kind.startswith("text/html; charset=utf-8")
+        return self.status.startswith("404") and b"".join(chunks).startswith(b"<!doctype html>")
 
 
 def _error_code(headers: list[tuple[str, str]]) -> str:

@@ -11,6 +11,9 @@ from typing import Any
 
 from studio_sandbox.control_plane.moto_adapter import core
 
+# Hosted zones of the load balancers, by region, as AWS lists them.
+_ZONES = {"eu-central-1": "Z215JYRZR1TBD5", "eu-west-1": "Z32O12XQLNTSW2"}
+
 
 def patch() -> None:
     """A target may be in another state than healthy: plain moto knows only that one for IPs."""
@@ -44,6 +47,7 @@ class LoadBalancing:
         """An application load balancer that is active; gives its ARN."""
         made = self._elb.create_load_balancer(name, groups, subnets)
         made.activate()
+        made.canonical_hosted_zone_id = _ZONES.get(self._region, made.canonical_hosted_zone_id)
         made.created_time = core.naive(created)
         return str(made.arn)
 

@@ -36,7 +36,7 @@ def patch() -> None:
     responses.IamResponse.list_virtual_mfa_devices = list_virtual_mfa_devices
 
 
-def caller(account: str, access_key: str) -> Caller:
+def caller(account: str, access_key: str, *, protocol: str = "query") -> Caller:
     """Who holds an access key. Raises InvalidToken.
 
     Plain moto takes any key for `user/moto`.
@@ -46,7 +46,7 @@ def caller(account: str, access_key: str) -> Caller:
         return Caller(name=role.arn.rsplit("/", 1)[-1], arn=role.arn)
     user = core.backend("iam", account, "aws").get_user_from_access_key_id(access_key)
     if not user:
-        raise InvalidToken
+        raise InvalidToken(protocol)
     return Caller(name=user.name, arn=user.arn)
 
 

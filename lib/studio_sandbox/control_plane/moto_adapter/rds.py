@@ -13,11 +13,45 @@ _RESTORE_LAG = timedelta(minutes=4)  # AWS says: typically within the last five 
 
 
 def patch() -> None:
-    """Restore is possible up to some minutes ago; plain moto says up to now."""
+    """Restore is possible up to some minutes ago, and gives a cluster with AWS's defaults.
+
+    Plain moto says up to now, and copies network, protection and scaling from the source.
+    """
     from moto.rds import models
 
     restorable = property(lambda self: core.now() - _RESTORE_LAG)
     models.DBCluster.latest_restorable_time = models.DBInstance.latest_restorable_time = restorable
+    _restore_with_defaults(models.RDSBackend)
+
+
+def _restore_with_defaults(backend: Any) -> None:
+    from_snapshot = backend.restore_db_cluster_from_snapshot
+    to_point_in_time = backend.restore_db_cluster_to_point_in_time
+
+    def restore_from_snapshot(self: Any, from_snapshot_id: str, overrides: dict[str, Any]) -> Any:
+        return _with_defaults(from_snapshot(self, from_snapshot_id, overrides), overrides)
+
+    def restore_to_point_in_time(self: Any, *args: Any, **overrides: Any) -> Any:
+        return _with_defaults(to_point_in_time(self, *args, **overrides), overrides)
+
+    backend.restore_db_cluster_from_snapshot = restore_from_snapshot
+    backend.restore_db_cluster_to_point_in_time = restore_to_point_in_time
+
+
+def _with_defaults(cluster: Any, asked: dict[str, Any]) -> Any:
+    """What was not asked for is AWS's default, and never the source's own.
+
+    Source: https://docs.aws.amazon.com/AmazonRDS/latest/APIReference/API_RestoreDBClusterFromSnapshot.html
+    """
+    family = f"{_ENGINE}{cluster.engine_version.split('.')[0]}"
+    group = core.backend("ec2", cluster.account_id, cluster.region).get_default_security_group()
+    default_groups = [group.id] if group else []
+    cluster.db_subnet_group_name = asked.get("db_subnet_group_name") or "default"
+    cluster.vpc_security_group_ids = asked.get("vpc_security_group_ids") or default_groups
+    cluster.parameter_group = asked.get("db_cluster_parameter_group_name") or f"default.{family}"
+    cluster.deletion_protection = bool(asked.get("deletion_protection"))
+    cluster.serverless_v2_scaling_configuration = asked.get("serverless_v2_scaling_configuration")
+    return cluster
 
 
 @dataclass(frozen=True)

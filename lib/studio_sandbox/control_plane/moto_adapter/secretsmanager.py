@@ -43,7 +43,10 @@ def _follow_current(backend: Any) -> None:
 
 
 def _date_reads(backend: Any, secret: Any) -> None:
-    """Plain moto never says when a secret was read last. AWS says the day, not the time."""
+    """Plain moto never says when a secret was read last. AWS says the day, not the time.
+
+    It also describes versions that no stage points to; AWS leaves them out.
+    """
     get_value, to_dict = backend.get_secret_value, secret.to_dict
 
     def get_secret_value(
@@ -54,7 +57,11 @@ def _date_reads(backend: Any, secret: Any) -> None:
         return value
 
     def described(self: Any) -> dict[str, Any]:
-        return {**to_dict(self), "LastAccessedDate": getattr(self, "last_accessed_date", None)}
+        found: dict[str, Any] = to_dict(self)
+        for key in ("VersionIdsToStages", "SecretVersionsToStages"):
+            if key in found:
+                found[key] = {one: stages for one, stages in found[key].items() if stages}
+        return {**found, "LastAccessedDate": getattr(self, "last_accessed_date", None)}
 
     backend.get_secret_value, secret.to_dict = get_secret_value, described
 
