@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import subprocess
@@ -49,11 +50,13 @@ class Data:
         return self.home / "data"
 
     def make(self, passwords: Passwords) -> None:
-        """Run initdb, unless it was done. A killed initdb leaves nothing under the final name.
+        """Run initdb, unless it was done, and for this password. A killed one leaves no data.
 
         Raises NotReachable with what initdb said.
         """
-        if (self.folder / "PG_VERSION").exists():
+        made_for = self.home / "made-for"
+        password = hashlib.sha256(passwords.superuser.encode()).hexdigest()
+        if self.folder.exists() and made_for.exists() and made_for.read_text() == password:
             return
         new = self.home / "new"
         self.drop()
@@ -65,6 +68,7 @@ class Data:
                 os.chown(file.name, self.who.user, -1)
             self._initdb(new, Path(file.name))
         new.replace(self.folder)
+        made_for.write_text(password)
 
     def drop(self) -> None:
         """Remove the data, so that `make` makes it anew."""

@@ -391,24 +391,45 @@ def test_down_leaves_nothing(home: Path) -> None:
     assert not (home / "sandbox" / "connection.json").exists()
 
 
-@pytest.mark.parametrize("after_s", [0.3, 0.6, 1.0, 1.7])
-def test_a_starting_command_that_is_killed_leaves_nothing(cold_home: Path, after_s: float) -> None:
-    starting = python(UP, cold_home)  # cold: initdb is cut off as well
-    time.sleep(after_s)  # the moment is what varies
-    processes = psutil.Process(starting.pid).children(recursive=True)
-    starting.kill()
-    starting.communicate()
+@pytest.mark.parametrize(
+    ("stage", "ended_by"),
+    [
+        ("logs/guard.log", signal.SIGKILL),
+        ("logs/aws.log", signal.SIGTERM),
+        ("servers/postgres/new", signal.SIGKILL),  # initdb is at work
+        ("logs/postgres.log", signal.SIGINT),  # the database is being filled
+    ],
+)
+def test_a_starting_command_that_is_ended_leaves_nothing(
+    cold_home: Path, stage: str, ended_by: signal.Signals
+) -> None:
+    processes = end_a_start(cold_home, stage, ended_by)
     assert_nothing_lives(cold_home / "sandbox", processes)
     assert sandbox.status(cold_home / "sandbox") is None
 
 
-def test_the_next_up_works_after_a_start_was_killed(home: Path) -> None:
-    sandbox.down(home / "sandbox")
-    starting = python(UP, home)
-    time.sleep(0.8)
-    starting.kill()
+def test_the_next_up_works_after_a_start_was_killed(cold_home: Path) -> None:
+    end_a_start(cold_home, "servers/postgres/new", signal.SIGKILL)
+    assert sandbox.up(folder=cold_home / "sandbox").fresh
+
+
+def end_a_start(home: Path, stage: str, ended_by: signal.Signals) -> list[psutil.Process]:
+    """Start, and end the starting command as soon as that file is there; gives its processes."""
+    starting = python(UP, home, stderr=subprocess.DEVNULL)
+    while not (home / "sandbox" / stage).exists():
+        assert starting.poll() is None
+        time.sleep(0.005)
+    processes = psutil.Process(starting.pid).children(recursive=True)
+    starting.send_signal(ended_by)
     starting.communicate()
-    assert sandbox.up(folder=home / "sandbox").fresh
+    return processes
+
+
+def test_data_that_is_not_for_our_password_is_made_anew(home: Path) -> None:
+    sandbox.up(folder=home / "sandbox")
+    sandbox.down(home / "sandbox")
+    (home / "sandbox" / "passwords.json").unlink()
+    assert rows(sandbox.up(folder=home / "sandbox").box, "SELECT count(*) FROM plans") == [(3,)]
 
 
 def test_data_that_postgresql_does_not_start_on_is_made_anew(home: Path) -> None:
