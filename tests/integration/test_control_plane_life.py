@@ -1,0 +1,84 @@
+"""How the control plane starts, begins anew and ends; that it is the same each time."""
+
+from __future__ import annotations
+
+import json
+import stat
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+READS: list[tuple[str, str, dict[str, Any]]] = [
+    ("iam", "list_users", {}),
+    ("secretsmanager", "list_secrets", {}),
+    ("ecs", "list_tasks", {"cluster": "ai-studio-cluster"}),
+    ("ecs", "describe_services", {"cluster": "ai-studio-cluster",
+                                  "services": ["ai-studio-backend", "ai-studio-worker"]}),
+    ("ecs", "list_task_definitions", {}),
+    ("ecr", "describe_images", {"repositoryName": "ai-studio-gateway"}),
+    ("elbv2", "describe_target_groups", {}),
+    ("logs", "filter_log_events", {"logGroupName": "/ecs/ai-studio-gateway", "limit": 300}),
+    ("cloudwatch", "describe_alarms", {}),
+    ("cloudwatch", "describe_alarm_history", {}),
+    ("cloudwatch", "list_metrics", {}),
+    ("s3", "list_object_versions", {"Bucket": "ai-studio-assets"}),
+    ("route53", "list_hosted_zones", {}),
+    ("rds", "describe_db_cluster_snapshots", {}),
+    ("elasticache", "describe_replication_groups", {}),
+    ("application-autoscaling", "describe_scaling_policies", {"ServiceNamespace": "ecs"}),
+    ("ses", "get_send_statistics", {}),
+    ("acm", "list_certificates", {}),
+]  # fmt: skip
+
+
+def answers(control_plane: Any) -> dict[str, str]:
+    found = {}
+    for service, operation, arguments in READS:
+        answer = getattr(control_plane.client(service), operation)(**arguments)
+        del answer["ResponseMetadata"]
+        found[f"{service} {operation}"] = json.dumps(answer, default=str, sort_keys=True)
+    return found
+
+
+def test_ready_in_two_seconds_and_says_where(control_plane: Any) -> None:
+    assert control_plane.answer == {"ready": True, "port": control_plane.answer["port"]}
+    assert control_plane.ready_after_s < 2
+
+
+def test_credentials_are_for_their_owner_only(control_plane: Any) -> None:
+    mode = (control_plane.home / "aws-credentials").stat().st_mode
+    assert stat.S_IMODE(mode) == 0o600
+
+
+def test_two_starts_and_a_reset_give_the_same_studio(
+    control_plane: Any, start_control_plane: Callable[[], Any]
+) -> None:
+    control_plane.reset()
+    first = answers(control_plane)
+    control_plane.client("secretsmanager").delete_secret(SecretId="OPENAI_API_KEY")
+    started = time.monotonic()
+    control_plane.reset()
+    assert time.monotonic() - started < 1.5
+    assert answers(control_plane) == first
+    assert answers(start_control_plane()) == first
+
+
+def test_reset_moves_everything_to_another_anchor(fresh_control_plane: Any) -> None:
+    fresh_control_plane.control("POST", "reset", {"anchor": "2026-05-01T12:00:00Z"})
+    health = fresh_control_plane.control("GET", "health")
+    assert health == {"healthy": True, "anchor": "2026-05-01T12:00:00+00:00"}
+    group = "/ecs/ai-studio-backend"
+    events = fresh_control_plane.client("logs").filter_log_events(logGroupName=group)["events"]
+    end_ms = 1777636800000
+    assert end_ms - 3_600_000 <= events[0]["timestamp"] <= events[-1]["timestamp"] < end_ms
+
+
+@pytest.mark.parametrize("end", ["stdin", "SIGTERM"])
+def test_gone_with_whoever_started_it(start_control_plane: Callable[[], Any], end: str) -> None:
+    one = start_control_plane()
+    if end == "SIGTERM":
+        one.process.terminate()
+        assert one.process.wait(timeout=2) == 0
+    assert one.stop() == 0
