@@ -15,6 +15,7 @@ import sys
 import time
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
 from runbook import settings
@@ -22,10 +23,11 @@ from runbook.change import render
 from runbook.change.door import Door, Outcome
 from runbook.change.plan import SHORTEST_NAME, Origin, Plan
 from runbook.change.render import Page
-from runbook.change.saved import SavedPlan
+from runbook.change.saved import SavedPlan, rows_of
+from runbook.change.undo import plan_undo
 from runbook.clients import Clients
 from runbook.errors import BadInput, Declined, NotVerified, Refused, RunbookError
-from runbook.record.runs import Run, store_of
+from runbook.record.runs import Run, runs, store_of
 from runbook.run import request, sections
 from runbook.run.verdict import seal
 
@@ -38,11 +40,19 @@ Status = Literal["ok", "warning", "critical"]
 
 
 class Planned:
-    """A plan on record, as a cell shows it. `rows` counts what it would change."""
+    """A plan on record, as a cell shows it."""
 
     def __init__(self, saved: SavedPlan | None, page: Page) -> None:
         self.saved = saved
         self._page = page
+
+    @cached_property
+    def keys(self) -> frozenset[str]:
+        """Keys of all rows that the plan changes, for a check of what became of them."""
+        if self.saved is None:
+            return frozenset()
+        sets = [rows_of(self.saved, change) for change in self.saved.plan.changes]
+        return frozenset(row["key"] for rows in sets if rows for row in rows)
 
     def _repr_html_(self) -> str:
         return render.html(self._page)
@@ -128,6 +138,14 @@ class Runbook:
         print(f"Applied {digest[: len('plan-') + SHORTEST_NAME]} and read back.")
         return render.outcome_page(self._outcome, undo=undo)
 
+    def undo_of(self, run: str = "") -> Plan:
+        """The plan that takes back an applied run; empty: the last one that changed something.
+
+        Reads the record only. Raises BadInput (nothing was applied) and Refused (cut off, or it
+        cannot be undone).
+        """
+        return plan_undo(Run(self._run.store, run) if run else self._last_applied())
+
     def verify(self, holds: bool, sentence: str) -> None:
         """Say that what the section set out to reach is so. Raises NotVerified when it is not.
 
@@ -184,6 +202,12 @@ class Runbook:
                 next="Set the parameters that it was made with, or plan again.",
             )
         return planned
+
+    def _last_applied(self) -> Run:
+        for about in runs(self._run.store):
+            if about.get("changes_applied"):
+                return Run(self._run.store, about["run_id"])
+        raise BadInput("No run has changed anything yet; there is nothing to undo.")
 
     def _planned(self, saved: SavedPlan) -> Planned:
         command = request.command(self.section.slug, saved.digest, self.environment.name)

@@ -17,8 +17,9 @@ import json
 import os
 import secrets
 import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import cached_property
 from typing import Any
 
@@ -31,6 +32,7 @@ from runbook.record.store import FolderStore, Store
 from runbook.settings import Environment
 from runbook.wait import SYSTEM_CLOCK, Clock
 
+_ID_TIME = "%Y%m%dT%H%M%SZ"
 _RUNNING = "running"  # an empty object for each run that is not sealed: no need to read them all
 
 
@@ -72,7 +74,7 @@ class Run:
         Raises RecordUnavailable when it cannot be made.
         """
         now = clock.now()
-        run_id = f"{now:%Y%m%dT%H%M%SZ}-{section}-{secrets.token_hex(3)}"
+        run_id = f"{now.strftime(_ID_TIME)}-{section}-{secrets.token_hex(3)}"
         run = cls(store_of(environment), run_id)
         run.store.write(f"{_RUNNING}/{run_id}", b"")
         run.update(
@@ -144,6 +146,34 @@ def runs(store: Store) -> Iterator[dict[str, Any]]:
         stored = store.read(key)
         if stored:
             yield json.loads(stored.data)
+
+
+def last_runs(store: Store) -> dict[str, str]:
+    """When each section last began, ISO 8601; read from the runs' names alone."""
+    found = {}
+    for name in sorted({key.split("/")[1] for key in store.keys("runs")}):
+        began, _, rest = name.partition("-")
+        moment = datetime.strptime(began, _ID_TIME).replace(tzinfo=UTC)
+        found[rest.rpartition("-")[0]] = moment.isoformat()
+    return found
+
+
+def note_drill(store: Store, name: str, sections: Iterable[str], *, clock: Clock) -> None:
+    """Put a drill that was mended on record; `sections` are those that mended it."""
+    now = clock.now()
+    content = {"drill": name, "sections": list(sections), "at": now.isoformat()}
+    key = f"drills/{now.strftime(_ID_TIME)}-{name}-{secrets.token_hex(3)}.json"
+    store.create(key, json.dumps(content).encode())
+
+
+def last_drills(store: Store) -> dict[str, str]:
+    """When each section last mended a drill, ISO 8601."""
+    found: dict[str, str] = {}
+    for key in store.keys("drills"):
+        stored = store.read(key)
+        content = json.loads(stored.data) if stored else {"sections": ()}
+        found.update(dict.fromkeys(content["sections"], content["at"]))
+    return found
 
 
 def running(store: Store) -> Iterator[Run]:

@@ -9,7 +9,7 @@ Source: the runbook, 2.6 Clear Stuck Jobs.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from runbook.change.plan import KNOWN_AFTER_APPLY, Change, Plan
 from runbook.errors import BadInput
@@ -145,3 +145,14 @@ def _warnings(stuck: pd.DataFrame, chosen: pd.DataFrame, outcome: str) -> list[s
         count = int((chosen.kind == "payment_webhook").sum())
         warnings.append(f"{count:,} payment webhooks would be given up: somebody has paid.")
     return warnings
+
+
+def findings(stuck: pd.DataFrame, left: pd.DataFrame) -> dict[str, Any]:
+    """What was found, as data: `stuck` at first, `left` after all that was done."""
+    return {
+        "status": "warning" if len(left) else "ok",
+        "stuck": len(stuck),
+        "left": len(left),
+        "oldest_minutes": int(stuck.age_minutes.max()) if len(stuck) else 0,
+        "by_kind": {str(kind): int(count) for kind, count in stuck.kind.value_counts().items()},
+    }

@@ -1,0 +1,84 @@
+"""`./runbook demo`: the main job from nothing, on real parts, with all of it to be seen."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import click
+
+from runbook.errors import Failed
+from studio_sandbox import box as sandbox
+from studio_sandbox.drills import drill as drills
+
+_DRILL = "stuck-jobs"
+_SECTION = "clear-stuck-jobs"
+_SEED = 7
+
+
+@click.command()
+def demo() -> None:
+    """Start the Studio, break it, let a section find, plan, apply and verify the repair."""
+    began = time.monotonic()
+    _step(1, "The Studio in a box: PostgreSQL, Redis and AWS on this machine")
+    found = sandbox.up(say=lambda text: _say(text)).box
+    for one in drills.running(found):
+        if one.drill.name == _DRILL:
+            drills.end(found, one)
+    _step(2, "Something breaks")
+    one = drills.start(found, _DRILL, _SEED)
+    _say(f"“{one.drill.symptom}”")
+    _step(3, f"Section {_SECTION} looks, and plans")
+    planned = _run()
+    _say(_found(planned))
+    _say(f"{planned['plan']['digest'][:11]}  {planned['plan']['title']}; nothing changed yet")
+    _step(4, "The same section applies exactly that plan, and reads back")
+    applied = _run(apply=planned["plan"]["digest"])
+    _say(_found(applied))
+    _step(5, "The drill is judged by what is in the database")
+    told = drills.judge(found, one)  # it stays, so that the way back can be tried
+    if not told.mended:
+        raise Failed("The Studio is not mended: " + "; ".join(told.findings))
+    _say(f"mended, {told.seconds:.0f} s after it broke")
+    _tell(planned, applied, time.monotonic() - began)
+
+
+def _run(**parameters: Any) -> dict[str, Any]:
+    """Run the section with its steps on the screen. Raises Failed unless it came out well."""
+
+    def watch(event: str, text: str) -> None:
+        if event == "step":
+            _say(f"· {text}")
+
+    ended = drills.run_section(_SECTION, watch=watch, **parameters)
+    if ended["exit_code"]:
+        error = ended["error"]
+        raise Failed(f"{_SECTION} {ended['verdict']}: {error['message']}", next=error["next"])
+    return ended
+
+
+def _found(ended: dict[str, Any]) -> str:
+    result = ended["result"]
+    return f"{result['stuck']:,} jobs are stuck, the oldest for {result['oldest_minutes']:,} min"
+
+
+def _tell(planned: dict[str, Any], applied: dict[str, Any], seconds: float) -> None:
+    change = applied["plan"]["changes"][0]
+    before, after = change["before"], change["after"]
+    click.echo()
+    click.echo(f"found      {_found(planned)}")
+    click.echo(
+        f"changed    {change['target']}: {before['rows']:,} jobs from {before['status']} "
+        f"to {after['status']}, verified"
+    )
+    click.echo(f"notebook   {applied['notebook']}")
+    click.echo(f"way back   ./runbook undo {applied['run_id']}")
+    click.echo(f"took       {seconds:.1f} s; the Studio is still on: ./runbook sandbox down")
+
+
+def _step(number: int, text: str) -> None:
+    click.echo(f"{number}/5  {text}", err=True)
+
+
+def _say(text: str) -> None:
+    click.echo(f"     {text}", err=True)

@@ -1,0 +1,108 @@
+"""stuck-jobs: a worker died while it held jobs; nobody will ever finish them."""
+
+from __future__ import annotations
+
+import random
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import psycopg2
+
+from studio_sandbox.drills.drill import Details, Drill, RunSection
+from studio_sandbox.state import Box
+
+# Jobs like those of the last days, taken up shortly before the worker died and never finished.
+_BREAK = """
+    INSERT INTO jobs (id, user_id, kind, status, payload_json, created_at, updated_at)
+    SELECT md5(%(seed)s || id)::uuid, user_id, kind, 'processing',
+           payload_json || jsonb_build_object('attempts', CASE WHEN n %% 7 = 0 THEN 3 ELSE 1 END),
+           died - make_interval(secs => 900 + n), died - make_interval(secs => n %% 600)
+    FROM (
+        SELECT id, user_id, kind, payload_json,
+               row_number() OVER (PARTITION BY kind ORDER BY md5(%(seed)s || id)) AS n,
+               %(died)s::timestamp AS died
+        FROM jobs WHERE status = 'completed' AND kind = ANY (%(kinds)s)
+    ) AS like_these
+    WHERE n <= %(each)s
+    RETURNING id::text
+"""
+_BYSTANDERS = "SELECT id::text FROM jobs WHERE status = 'processing'"
+_NOW = """
+    SELECT id::text, kind, status, updated_at <= %(died)s::timestamp
+    FROM jobs WHERE id = ANY (%(ids)s::uuid[])
+"""
+_KINDS = ("video_gen", "video_edit", "video_finalize", "payment_webhook")
+
+
+def _start(box: Box, dice: random.Random) -> Details:
+    # a still Studio has its data as of the anchor, so that ages do not vary
+    now = box.anchor if box.still else datetime.now(UTC)
+    died = now.replace(tzinfo=None) - timedelta(minutes=dice.randint(75, 540))
+    details: Details = {"died": died.isoformat()}
+    with closing(psycopg2.connect(box.database_url)) as connection, connection:
+        details["alive"] = _column(connection, _BYSTANDERS, {})
+        details["victims"] = _column(
+            connection,
+            _BREAK,
+            {
+                "seed": str(dice.random()),
+                "died": details["died"],
+                "kinds": sorted({"payment_webhook", *dice.sample(_KINDS[:3], k=2)}),
+                "each": dice.randint(12, 60),
+            },
+        )
+    return details
+
+
+def _judge(box: Box, details: Details) -> list[str]:
+    """Every job of the dead worker is in good hands again, and nobody else's was touched."""
+    with closing(psycopg2.connect(box.database_url)) as connection:
+        parameters = {"died": details["died"], "ids": details["victims"] + details["alive"]}
+        found = {row[0]: row[1:] for row in _rows(connection, _NOW, parameters)}
+    victims = [found[job] for job in details["victims"] if job in found]
+    alive = [found[job] for job in details["alive"] if job in found]
+    wrong = {
+        "are still in processing since the worker died": sum(
+            status == "processing" and untouched for _, status, untouched in victims
+        ),
+        "payment webhooks were given up: somebody has paid": sum(
+            kind == "payment_webhook" and status == "failed" for kind, status, _ in victims
+        ),
+        "are gone": len(details["victims"]) - len(victims),
+        "were taken from workers that were alive": sum(
+            status in ("pending", "failed") for _, status, _ in alive
+        ),
+    }
+    return [f"{count} jobs {what}" for what, count in wrong.items() if count]
+
+
+def _clean_up(box: Box, details: Details) -> None:
+    ours = {"ids": details["victims"]}
+    with closing(psycopg2.connect(box.database_url)) as connection, connection:
+        _rows(connection, "DELETE FROM jobs WHERE id = ANY (%(ids)s::uuid[]) RETURNING id", ours)
+
+
+def _mend(run: RunSection) -> None:
+    planned = run("clear-stuck-jobs")
+    run("clear-stuck-jobs", apply=planned["plan"]["digest"])
+
+
+def _rows(connection: Any, query: str, parameters: Details) -> list[tuple[Any, ...]]:
+    with connection.cursor() as cursor:
+        cursor.execute(query, parameters)
+        return list(cursor.fetchall())
+
+
+def _column(connection: Any, query: str, parameters: Details) -> list[str]:
+    return sorted(row[0] for row in _rows(connection, query, parameters))
+
+
+STUCK_JOBS = Drill(
+    name="stuck-jobs",
+    symptom="Customers write that their videos have been 'in progress' for hours.",
+    start=_start,
+    judge=_judge,
+    clean_up=_clean_up,
+    mend=_mend,
+)
