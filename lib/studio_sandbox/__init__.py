@@ -8,4 +8,6 @@
     postgres.py valkey.py                how the two servers are set up
     seed/ sql/          a healthy Studio for PostgreSQL and Valkey
     control_plane/      AWS, in a process of its own
+
+lib/runbook imports nothing of it: the commands are plugged in by entry point.
 """

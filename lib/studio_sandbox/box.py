@@ -47,7 +47,7 @@ __all__ = ["Box", "Started", "down", "environment_variables", "reset", "status",
 
 ACCOUNT = "123456789012"
 REGION, BACKUP_REGION = "eu-central-1", "eu-west-1"
-_STOP_WITHIN_S = 15.0
+_STOP_WITHIN_S = 10.0
 Say = Callable[[str], None]
 _SILENT: Say = lambda _text: None  # noqa: E731
 

