@@ -100,7 +100,7 @@ class _Parser:
     def _unary(self) -> Value:
         if self._peek() == "-":
             self._take()
-            return _combine(operator.sub, 0.0, self._unary())
+            return _combine(operator.sub, 0.0, self.binary(len(_BINARY) - 1))  # -a^2 is -(a^2)
         return self._atom()
 
     def _atom(self) -> Value:
