@@ -58,7 +58,7 @@ def test_two_starts_and_a_reset_give_the_same_studio(
 ) -> None:
     control_plane.reset()
     first = answers(control_plane)
-    control_plane.client("secretsmanager").delete_secret(SecretId="OPENAI_API_KEY")
+    control_plane.client("cloudwatch").delete_alarms(AlarmNames=["ai-studio-rds-cpu"])
     started = time.monotonic()
     control_plane.reset()
     assert time.monotonic() - started < 1.5

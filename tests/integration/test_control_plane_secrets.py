@@ -92,3 +92,10 @@ def test_same_request_token_with_another_value_is_refused(changing: Callable[...
     assert secrets.put_secret_value(SecretString="one", **put)["VersionId"] == token
     with pytest.raises(ClientError, match="already in use"):
         secrets.put_secret_value(SecretString="two", **put)
+
+
+def test_replica_in_the_backup_region_follows_each_change(changing: Callable[..., Any]) -> None:
+    replica = changing("secretsmanager", region="eu-west-1")
+    assert {one["Name"] for one in replica.list_secrets()["SecretList"]} == set(names.SECRETS)
+    changing("secretsmanager").put_secret_value(SecretId=names.JWT_SECRET, SecretString="rotated")
+    assert value(replica, names.JWT_SECRET) == "rotated"

@@ -228,3 +228,34 @@ def test_people_have_mfa_and_their_devices_keep_their_seeds(aws: Callable[..., A
     devices = aws("iam").list_virtual_mfa_devices()["VirtualMFADevices"]
     assert {"oncall", "approver"} <= {one["User"]["UserName"] for one in devices}
     assert not [one for one in devices if "Base32StringSeed" in one]
+
+
+def test_backup_region_has_what_a_failover_needs_first(aws: Callable[..., Any]) -> None:
+    there = {"region": "eu-west-1"}
+    for service in names.SERVICES:
+        found = [
+            {
+                image["imageDigest"]
+                for image in ecr.describe_images(repositoryName=service)["imageDetails"]
+            }
+            for ecr in (aws("ecr"), aws("ecr", **there))
+        ]
+        assert found[0] == found[1]
+    snapshots = aws("rds", **there).describe_db_cluster_snapshots()["DBClusterSnapshots"]
+    assert len(snapshots) == 2
+    assert aws("ecs", **there).list_clusters()["clusterArns"]
+    assert aws("ecs", **there).list_services(cluster=names.CLUSTER)["serviceArns"] == []
+
+
+def test_snapshot_copy_is_restored_in_the_backup_region(changing: Callable[..., Any]) -> None:
+    rds = changing("rds", region="eu-west-1")
+    (snapshot, *_) = rds.describe_db_cluster_snapshots()["DBClusterSnapshots"]
+    (group,) = rds.describe_db_subnet_groups()["DBSubnetGroups"]
+    made = rds.restore_db_cluster_from_snapshot(
+        DBClusterIdentifier=names.DATABASE_CLUSTER,
+        SnapshotIdentifier=snapshot["DBClusterSnapshotIdentifier"],
+        Engine="aurora-postgresql",
+        DBSubnetGroupName=group["DBSubnetGroupName"],
+    )["DBCluster"]
+    assert made["DBClusterArn"].split(":")[3] == "eu-west-1"
+    assert all(zone.startswith("eu-west-1") for zone in made["AvailabilityZones"])

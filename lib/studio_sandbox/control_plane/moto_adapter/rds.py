@@ -151,6 +151,18 @@ class Aurora:
         made.created = core.naive(taken)
         made.allocated_storage = size_gib
 
+    def snapshot_copy(
+        self, name: str, *, of: str, source_region: str, zones: list[str], copied: datetime
+    ) -> None:
+        """A copy of another region's snapshot; the copy counts as taken by hand, as in AWS."""
+        from moto.rds.models import DBClusterSnapshot
+
+        source = core.backend("rds", self._rds.account_id, source_region).cluster_snapshots[of]
+        made = DBClusterSnapshot(self._rds, source.cluster, name)
+        made.created, made.allocated_storage = core.naive(copied), source.allocated_storage
+        made.cluster.availability_zones = zones
+        self._rds.cluster_snapshots[name] = made
+
 
 def _key_id(name: str) -> Any:
     import uuid

@@ -105,8 +105,12 @@ def put(
     tags: dict[str, str],
     versions: list[Version],
     accessed: datetime,
+    replica_region: str,
 ) -> str:
-    """A secret with its versions, oldest first; gives its ARN. The last one is current."""
+    """A secret with its versions, oldest first; gives its ARN. The last one is current.
+
+    The replica in the other region follows every change, as in AWS.
+    """
     backend = core.backend("secretsmanager", account, region)
     secret, _ = backend._add_secret(
         name,
@@ -120,6 +124,7 @@ def put(
     secret.created_date = versions[0].created.timestamp()
     secret.last_changed_date = versions[-1].created.timestamp()
     secret.last_accessed_date = _day(accessed)
+    secret.replicas = secret.create_replicas([{"Region": replica_region}], force_overwrite=False)
     return str(secret.arn)
 
 

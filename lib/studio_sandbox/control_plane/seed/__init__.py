@@ -7,6 +7,7 @@ from datetime import datetime
 from studio_sandbox.control_plane.config import Config
 from studio_sandbox.control_plane.seed import (
     alarms,
+    backup_region,
     buckets,
     dashboards,
     data_stores,
@@ -36,6 +37,7 @@ def everything(config: Config, anchor: datetime, *, seed: int) -> None:
     balancer = load_balancer.seed(world, net)
     tasks = services.seed(world, net, balancer, secret_arns, images.seed(world))
     redis_nodes = data_stores.seed(world, net)
+    backup_region.seed(world)
     alarms.seed(world, balancer, redis_nodes[0])
     dashboards.seed(world, balancer, redis_nodes)
     mail.seed(world)

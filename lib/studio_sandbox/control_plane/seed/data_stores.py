@@ -12,6 +12,8 @@ from studio_sandbox.control_plane.seed.world import World
 
 _RETENTION_DAYS = 7
 _SUBNET_GROUP, _PARAMETER_GROUP = "ai-studio-db-subnets", "ai-studio-aurora-pg16"
+_FAMILY = "aurora-postgresql16"
+_COPIES_KEPT = 2  # days, in the backup region
 _MANUAL_AGES_DAYS = {"pre-migration": 33, "manual": 12}
 
 
@@ -35,7 +37,7 @@ def seed(world: World, network: Network) -> list[str]:
 def _database(world: World, network: Network) -> None:
     aurora = Aurora(world.account, world.region)
     aurora.subnet_group(_SUBNET_GROUP, network.private)
-    aurora.parameter_group(_PARAMETER_GROUP, family="aurora-postgresql16")
+    aurora.parameter_group(_PARAMETER_GROUP, family=_FAMILY)
     aurora.cluster(
         ClusterSpec(
             name=names.DATABASE_CLUSTER,
@@ -67,7 +69,7 @@ def _snapshots(world: World, aurora: Aurora) -> None:
     for day in range(_RETENTION_DAYS):
         taken = _backup_of(world, day)
         aurora.snapshot(
-            f"rds:{names.DATABASE_CLUSTER}-{taken:%Y-%m-%d-%H-%M}",
+            _automated(taken),
             cluster=names.DATABASE_CLUSTER,
             kind="automated",
             taken=taken,
@@ -82,6 +84,26 @@ def _snapshots(world: World, aurora: Aurora) -> None:
             taken=taken,
             size_gib=45 - days // 10,
         )
+
+
+def seed_copies(world: World, network: Network) -> None:
+    """In the backup region: where a cluster can be restored to, and yesterday's snapshots."""
+    aurora = Aurora(world.account, world.config.backup_region)
+    aurora.subnet_group(_SUBNET_GROUP, network.private)
+    aurora.parameter_group(_PARAMETER_GROUP, family=_FAMILY)
+    for day in range(_COPIES_KEPT):
+        taken = _backup_of(world, day)
+        aurora.snapshot_copy(
+            f"{names.DATABASE_CLUSTER}-copy-{taken:%Y%m%d}",
+            of=_automated(taken),
+            source_region=world.region,
+            zones=network.zones,
+            copied=taken + timedelta(minutes=26),
+        )
+
+
+def _automated(taken: datetime) -> str:
+    return f"rds:{names.DATABASE_CLUSTER}-{taken:%Y-%m-%d-%H-%M}"
 
 
 def _backup_of(world: World, days_ago: int) -> datetime:

@@ -12,8 +12,10 @@ _SIZES_MIB = {names.FRONTEND: 142, names.BACKEND: 238, names.GATEWAY: 196, names
 
 
 def seed(world: World) -> dict[str, str]:
-    """Repositories and images; gives the digest of each service's running image."""
-    return {service: _repository(world, service) for service in names.SERVICES}
+    """Repositories and images in both regions; gives the digest of each service's running one."""
+    for service in names.SERVICES:
+        _repository(world, service, world.config.backup_region)
+    return {service: _repository(world, service, world.region) for service in names.SERVICES}
 
 
 def uri(world: World, service: str, sha: str) -> str:
@@ -22,15 +24,15 @@ def uri(world: World, service: str, sha: str) -> str:
     return f"{registry}/{names.repository(service)}:{sha}"
 
 
-def _repository(world: World, service: str) -> str:
+def _repository(world: World, service: str, region: str) -> str:
     name = names.repository(service)
-    ecr.repository(world.account, world.region, name, created=world.ago(days=412))
+    ecr.repository(world.account, region, name, created=world.ago(days=412))
     digest = ""
     for release in releases.of_service(world, service):
         if release.image_kept:
             digest = ecr.image(
                 world.account,
-                world.region,
+                region,
                 name,
                 tag=release.sha,
                 pushed=release.built,

@@ -47,6 +47,7 @@ def _put(world: World, name: str) -> str:
         tags={"project": "ai-studio", "environment": "sandbox", "managed-by": "terraform"},
         versions=_versions(world, name, created, changed),
         accessed=world.ago(days=0),
+        replica_region=world.config.backup_region,
     )
 
 

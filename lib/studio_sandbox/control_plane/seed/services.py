@@ -40,6 +40,11 @@ def seed(
     return tasks
 
 
+def seed_empty_cluster(world: World, region: str) -> None:
+    """Where services would run after a failover; none does yet."""
+    Containers(world.account, region, names.CLUSTER).create_cluster()
+
+
 def deployment_id(service: str, index: int) -> str:
     """The id of a service's deployment of one release."""
     return f"ecs-svc/{int(digest(f'deployment/{service}/{index}', 16), 16) % 10**19:019d}"
