@@ -7,6 +7,7 @@ process: even a pytest that is killed leaves no server behind.
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import tempfile
@@ -17,11 +18,13 @@ import pytest
 
 from runbook.errors import RunbookError
 from studio_sandbox import box as sandbox
+from studio_sandbox import shown
 from studio_sandbox.box import Box
 
-HERE = Path(__file__).resolve().parent
-NEED_NO_SANDBOX = (HERE / "unit", HERE / "browser", HERE / "integration" / "test_launcher.py")
+TESTS = Path(__file__).resolve().parent / "tests"
+NEED_NO_SANDBOX = (TESTS / "unit", TESTS / "browser", TESTS / "integration" / "test_launcher.py")
 _HOME = pytest.StashKey[Path]()
+_SHOWN = pytest.StashKey[Path]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -49,6 +52,14 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     if home is not None:
         sandbox.down(home / "sandbox")
         shutil.rmtree(home, ignore_errors=True)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Before the first cell of a notebook: the Studio as its committed outputs show it."""
+    if item.path.suffix == ".ipynb" and item.config.stash.get(_SHOWN, None) != item.path:
+        item.config.stash[_SHOWN] = item.path
+        shown.prepare(json.loads(item.path.read_text(encoding="utf-8"))["metadata"])
 
 
 def _wants_sandbox(config: pytest.Config) -> bool:

@@ -25,6 +25,7 @@ KNOWN_AFTER_APPLY: Final = {"$known": "after apply"}
 """Stands for a value that the world gives when the change is applied, such as an id or a time."""
 
 DIGEST_PREFIX = "plan-"
+_UNDO = "Undo: "
 _LARGEST_EXACT = 2**53 - 1  # RFC 8785: beyond it JSON readers disagree
 SHORTEST_NAME = 6  # hex characters that are enough to name a plan
 
@@ -150,7 +151,8 @@ class Plan:
         if stuck:
             raise Refused(f"{self.title!r} cannot be undone: {', '.join(stuck)}. {self.way_back}")
         changes = tuple(change.inverse() for change in reversed(self.changes))
-        return replace(self, changes=changes, undoes=not self.undoes)
+        title = undo_title(self.title)
+        return replace(self, title=title, changes=changes, undoes=not self.undoes)
 
     def as_json(self) -> dict[str, Json]:
         """All that the digest covers, as plain JSON."""
@@ -184,6 +186,11 @@ class Plan:
                 "origin": Origin(**content["origin"]) if content["origin"] else None,
             }
         )
+
+
+def undo_title(title: str) -> str:
+    """The title of the way back; of an undo, that is the first title again."""
+    return title.removeprefix(_UNDO) if title.startswith(_UNDO) else _UNDO + title
 
 
 def plain(value: Json, where: str) -> Json:

@@ -127,7 +127,7 @@ def _rows(change: Change, after: Json) -> list[tuple[str, str, str, str]]:
         return [(change.target, "", _shown(before), _shown(after))]
     moved = [
         (key, _shown(before[key]), _shown(after.get(key)))
-        for key in before
+        for key in sorted(before, key=lambda name: name == "rows")  # the count comes last
         if before[key] != after.get(key) or key == "rows"
     ]
     return [

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from runbook.change import saved
 from runbook.change.kinds import kind_of
-from runbook.change.plan import Change, Plan
+from runbook.change.plan import Change, Plan, undo_title
 from runbook.change.saved import SavedPlan, rows_of
 from runbook.errors import BadInput, Refused
 from runbook.record.runs import Run
@@ -40,6 +40,7 @@ def plan_undo(run: Run) -> Plan:
     changes = [back for _, back in taken_back(run, planned)]
     return replace(
         planned.plan,
+        title=undo_title(planned.plan.title),
         changes=tuple(reversed(changes)),
         undoes=not planned.plan.undoes,
         warnings=(f"Takes back what run {run.id} did, where nothing has changed since.",),

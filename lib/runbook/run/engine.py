@@ -216,9 +216,6 @@ def _execute(
         return Stop("KernelDied", "The kernel died: killed, or out of memory.")
     except CellTimeoutError:
         return Stop("CellTimeout", f"A cell ran for more than {cell_timeout} s and was stopped.")
-    finally:
-        if client.km is not None:
-            client.km.remove_folder()
     return None if manager.all_ran() else _error_of(manager)
 
 

@@ -39,6 +39,9 @@ class SectionKernel(AsyncKernelManager):  # type: ignore[misc]  # jupyter_client
             language="python",
         )
 
-    def remove_folder(self) -> None:
-        """Remove the sockets' folder, once the kernel is gone."""
-        shutil.rmtree(self._folder, ignore_errors=True)
+    async def _async_cleanup_resources(self, restart: bool = False) -> None:
+        await super()._async_cleanup_resources(restart=restart)
+        if not restart:
+            shutil.rmtree(self._folder, ignore_errors=True)
+
+    cleanup_resources = _async_cleanup_resources

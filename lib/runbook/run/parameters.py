@@ -24,7 +24,7 @@ from runbook.run.sections import Section, source_of, tags_of
 TYPES: dict[str, type] = {"str": str, "int": int, "float": float, "bool": bool}
 _INTEGER = re.compile(r"-?(0|[1-9]\d*)")
 _NUMBER = re.compile(r"-?(0|[1-9]\d*)(\.\d+)?([eE][+-]?\d+)?")
-_EXAMPLES = {"int": "60", "float": "0.5", "bool": "true or false", "str": "text"}
+_EXAMPLES = {"int": "60", "float": "0.5", "bool": "true", "str": "text"}
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class Parameter:
     def _refused(self, value: Any) -> BadInput:
         given = f"{type(value).__name__} {value!r}" if not isinstance(value, str) else repr(value)
         return BadInput(
-            f"{self.name}: expected {self.type} ({_EXAMPLES[self.type]}), found {given}."
+            f"{self.name}: expected {self.type}, such as {_EXAMPLES[self.type]}; found {given}."
         )
 
 

@@ -60,7 +60,8 @@ def run(asked: Request, watch: Watch = lambda event, text: None) -> dict[str, An
 
 def refused(slug: str, error: RunbookError) -> dict[str, Any]:
     """What `run --json` prints for a request that was refused before a run began."""
-    return {**dict.fromkeys(_SHOWN), "section": slug, **request.refused_before(error)}
+    empty = dict.fromkeys((*_SHOWN, "notebook", "plan"))
+    return {**empty, "section": slug, "changes_applied": 0, **request.refused_before(error)}
 
 
 def summary(finished: Run) -> dict[str, Any]:

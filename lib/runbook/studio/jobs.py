@@ -11,14 +11,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from runbook import picture
 from runbook.change.plan import KNOWN_AFTER_APPLY, Change, Plan
 from runbook.errors import BadInput
+from runbook.picture import Picture
 from runbook.studio.rows import Row, Table, as_of, plan_update
 
 if TYPE_CHECKING:
     import pandas as pd
     import sqlalchemy
-    from matplotlib.figure import Figure
 
 JOBS = Table("jobs", key="id", stamp="updated_at", columns=("status", "updated_at"))
 OUTCOMES = {"pending": "try again", "failed": "give up"}
@@ -75,22 +76,18 @@ def by_kind(stuck: pd.DataFrame) -> pd.DataFrame:
     return table.sort_values(["jobs", "oldest_minutes"], ascending=False)
 
 
-def plot_ages(stuck: pd.DataFrame) -> Figure:
+def plot_ages(stuck: pd.DataFrame) -> Picture:
     """How long jobs have been stuck, stacked by kind: one dead worker shows as one hump."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(8, 2.6), layout="constrained")
-    axes = figure.subplots()
-    kinds = list(by_kind(stuck).index) if len(stuck) else []
-    if kinds:
-        hours = [stuck.loc[stuck.kind == kind, "age_minutes"] / 60 for kind in kinds]
-        axes.hist(hours, bins=30, stacked=True, label=kinds)
+    figure, axes = picture.strip()
+    if len(stuck):
+        kinds = list(by_kind(stuck).index)
+        minutes = [stuck.loc[stuck.kind == kind, "age_minutes"] for kind in kinds]
+        axes.hist(minutes, bins=30, stacked=True, label=kinds)
         axes.legend(frameon=False, fontsize="small")
     else:
         axes.text(0.5, 0.5, "no job is stuck", ha="center", transform=axes.transAxes)
-    axes.set(xlabel="hours in processing", ylabel="jobs")
-    axes.spines[["top", "right"]].set_visible(False)
-    return figure
+    axes.set(xlabel="minutes in processing", ylabel="jobs")
+    return Picture(figure, says=f"{len(stuck):,} stuck jobs by their age, stacked by kind")
 
 
 def plan_requeue(stuck: pd.DataFrame, *, outcome: str, at_most: int) -> Plan:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
@@ -22,9 +23,9 @@ _BREAK = """
         SELECT id, user_id, kind, payload_json,
                row_number() OVER (PARTITION BY kind ORDER BY md5(%(seed)s || id)) AS n,
                %(died)s::timestamp AS died
-        FROM jobs WHERE status = 'completed' AND kind = ANY (%(kinds)s)
+        FROM jobs WHERE status = 'completed' AND %(kinds)s::jsonb ? kind
     ) AS like_these
-    WHERE n <= %(each)s
+    WHERE n <= (%(kinds)s::jsonb ->> kind)::int
     RETURNING id::text
 """
 _BYSTANDERS = "SELECT id::text FROM jobs WHERE status = 'processing'"
@@ -32,7 +33,7 @@ _NOW = """
     SELECT id::text, kind, status, updated_at <= %(died)s::timestamp
     FROM jobs WHERE id = ANY (%(ids)s::uuid[])
 """
-_KINDS = ("video_gen", "video_edit", "video_finalize", "payment_webhook")
+_VIDEO = ("video_gen", "video_edit", "video_finalize")
 
 
 def _start(box: Box, dice: random.Random) -> Details:
@@ -48,11 +49,15 @@ def _start(box: Box, dice: random.Random) -> Details:
             {
                 "seed": str(dice.random()),
                 "died": details["died"],
-                "kinds": sorted({"payment_webhook", *dice.sample(_KINDS[:3], k=2)}),
-                "each": dice.randint(12, 60),
+                "kinds": json.dumps({kind: dice.randint(9, 90) for kind in _kinds(dice)}),
             },
         )
     return details
+
+
+def _kinds(dice: random.Random) -> list[str]:
+    """Whatever the worker did, payments are among it: giving up those is the trap."""
+    return ["payment_webhook", *sorted(dice.sample(_VIDEO, k=2))]
 
 
 def _judge(box: Box, details: Details) -> list[str]:
