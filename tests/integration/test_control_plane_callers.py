@@ -111,3 +111,22 @@ def test_ordered_fault_strikes_as_often_as_it_was_ordered(fresh_control_plane: A
     assert code_of(refused) == "ThrottlingException"
     assert ecs.list_clusters()["clusterArns"]
     assert fresh_control_plane.control("GET", "faults") == {"faults": []}
+
+
+@pytest.mark.parametrize(
+    ("service", "operation", "arguments", "code"),
+    [
+        ("rds", "describe_db_clusters", {"DBClusterIdentifier": "no"}, "DBClusterNotFoundFault"),
+        ("s3", "list_objects_v2", {"Bucket": "no-such-bucket"}, "NoSuchBucket"),
+        ("secretsmanager", "describe_secret", {"SecretId": "no"}, "ResourceNotFoundException"),
+        ("cloudwatch", "get_dashboard", {"DashboardName": "no"}, "ResourceNotFound"),
+    ],
+)
+def test_failed_call_is_remembered_with_its_code(
+    control_plane: Any, service: str, operation: str, arguments: dict[str, str], code: str
+) -> None:
+    last = control_plane.control("GET", "calls?since=0")["last"]
+    with pytest.raises(ClientError):
+        getattr(control_plane.client(service), operation)(**arguments)
+    (call,) = control_plane.control("GET", f"calls?since={last}")["calls"]
+    assert call["error"].startswith(code)

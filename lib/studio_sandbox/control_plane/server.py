@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import sys
 import traceback
 import uuid
@@ -47,6 +48,7 @@ _BELIEVABLE_NOTHING = {
     ("rds", "DescribeEvents"): "moto keeps no events of clusters; CloudTrail has the calls",
 }
 _REASONS = {200: "OK", 400: "Bad Request", 403: "Forbidden", 404: "Not Found", 500: "Error"}
+_CODE = re.compile(rb"<Code>([^<]+)<|__type\W+(?:[\w.]+#)?(\w+)")
 StartResponse = Callable[..., Any]
 
 
@@ -82,15 +84,16 @@ class ControlPlane:
         error, status, chunks = "", 0, list[bytes]()
 
         def remember(status_line: str, headers: list[tuple[str, str]], *rest: Any) -> Any:
-            nonlocal status, error
+            nonlocal status
             status = int(status_line.split(" ", 1)[0])
-            error = _error_code(headers) if status >= 400 else ""
             return start(status_line, headers, *rest)
 
         try:
-            caller = iam.caller(self.studio.account, asked.access_key, protocol=asked.protocol)
+            with core.LOCK:  # nobody is unknown while a reset is under way
+                caller = iam.caller(self.studio.account, asked.access_key, protocol=asked.protocol)
             self.faults.raise_if_ordered(asked)
             chunks = self._answer(environ, asked, remember)
+            error = _error_code(b"".join(chunks)) if status >= 400 else ""
         except SandboxError as raised:
             status, error = raised.status, raised.code
             chunks = _send(start, *aws_error.answer(raised, asked, request_id))
@@ -104,7 +107,9 @@ class ControlPlane:
             raise NotInSandbox(f"{asked.service} {asked.action}; the Studio has no such service")
         if reason := _BELIEVABLE_NOTHING.get((asked.service, asked.action)):
             raise NotInSandbox(f"{asked.action}: {reason}")
-        if overlaid := self._overlay(asked):
+        with core.LOCK:
+            overlaid = self._overlay(asked)
+        if overlaid:
             return _send(start, 200, [("Content-Type", "application/json")], overlaid)
         answer = _Answer()
         try:
@@ -214,9 +219,10 @@ class _Answer:
         return self.status.startswith("404") and b"".join(chunks).startswith(b"<!doctype html>")
 
 
-def _error_code(headers: list[tuple[str, str]]) -> str:
-    named = {key.lower(): value for key, value in headers}
-    return named.get("x-amzn-errortype", "").split(":")[0] or "Error"
+def _error_code(body: bytes) -> str:
+    """The code in an error of moto's, in XML, JSON or CBOR; an answer to HEAD has none."""
+    found = _CODE.search(body)
+    return (found[1] or found[2]).decode() if found else "Error"
 
 
 def _send(
