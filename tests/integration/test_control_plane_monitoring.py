@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -217,3 +217,46 @@ def test_put_metric_is_its_own_and_listed_once(
     (metric,) = cloudwatch.list_metrics(Namespace="Test")["Metrics"]
     found = ask(control_plane, query("m", metric, "Sum"))["m"]
     assert found["Values"] == [3]
+
+
+def test_alarm_follows_its_metric_up_and_down(changing: Callable[..., Any]) -> None:
+    cloudwatch, states = changing("cloudwatch"), []
+    cloudwatch.put_metric_alarm(
+        AlarmName="queue", Namespace="Test", MetricName="Depth", Statistic="Maximum", Period=60,
+        EvaluationPeriods=1, Threshold=5, ComparisonOperator="GreaterThanThreshold",
+    )  # fmt: skip
+    for ago_s, value in ((None, 0), (20, 9), (5, 9)):
+        if ago_s is not None:
+            when = datetime.now(UTC) - timedelta(seconds=ago_s)
+            datum = {"MetricName": "Depth", "Value": value, "Timestamp": when}
+            cloudwatch.put_metric_data(Namespace="Test", MetricData=[datum])
+        (found,) = cloudwatch.describe_alarms(AlarmNames=["queue"])["MetricAlarms"]
+        states.append(found["StateValue"])
+    assert states == ["INSUFFICIENT_DATA", "ALARM", "ALARM"]
+    (change,) = cloudwatch.describe_alarm_history(AlarmName="queue")["AlarmHistoryItems"]
+    assert change["HistorySummary"] == "Alarm updated from INSUFFICIENT_DATA to ALARM"
+
+
+def test_share_of_provider_errors_over_the_limit_raises_its_alarm(
+    changing: Callable[..., Any],
+) -> None:
+    cloudwatch, now = changing("cloudwatch"), datetime.now(UTC)
+    for errors, state in ((5, "OK"), (1, "ALARM")):  # 5 of 100, then 6 of 100
+        data = {"ProviderErrors": errors, "ProviderRequests": 100 if errors == 5 else 0}
+        cloudwatch.put_metric_data(
+            Namespace=names.GATEWAY_METRICS,
+            MetricData=[
+                {"MetricName": name, "Value": value, "Timestamp": now,
+                 "Dimensions": [{"Name": "Provider", "Value": "openai"}]}
+                for name, value in data.items()
+            ],
+        )  # fmt: skip
+        (alarm,) = cloudwatch.describe_alarms(AlarmNames=[names.ALARM_PROVIDER])["MetricAlarms"]
+        assert alarm["StateValue"] == state
+
+
+def test_seeded_alarms_are_ok_when_the_anchor_is_now(fresh_control_plane: Any) -> None:
+    anchor = datetime.now(UTC).isoformat()
+    fresh_control_plane.control("POST", "reset", {"anchor": anchor})
+    alarms = fresh_control_plane.client("cloudwatch").describe_alarms(AlarmNames=[*names.ALARMS])
+    assert {alarm["StateValue"] for alarm in alarms["MetricAlarms"]} == {"OK"}

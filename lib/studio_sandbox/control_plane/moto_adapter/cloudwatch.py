@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-from studio_sandbox.control_plane.moto_adapter import alarm_history, core, metrics
+from studio_sandbox.control_plane.moto_adapter import alarm_evaluation, alarm_history, core, metrics
 
 Dimensions = tuple[tuple[str, str], ...]
 _LAST_ALARM = timedelta(minutes=7)  # how long each seeded alarm was raised, the last time
@@ -23,6 +23,7 @@ def patch() -> None:
 
     metrics.patch(models.CloudWatchBackend, responses.CloudWatchResponse)
     alarm_history.patch(responses.CloudWatchResponse)
+    alarm_evaluation.patch(models.CloudWatchBackend, responses.CloudWatchResponse)
     _keep_state(models.CloudWatchBackend)
 
 

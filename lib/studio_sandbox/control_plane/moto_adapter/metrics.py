@@ -52,14 +52,26 @@ class Store:
         return sorted(self._data)
 
     def by_period(
-        self, key: Key, start: datetime, end: datetime, period_s: int, unit: str | None
+        self,
+        key: Key,
+        start: datetime,
+        end: datetime,
+        period_s: int,
+        unit: str | None,
+        offset_s: int = 0,
     ) -> list[tuple[datetime, list[Datum]]]:
-        """Data from `start` until before `end`, in periods aligned to the clock."""
+        """Data from `start` until before `end`, in periods aligned to the clock, or beside it."""
         periods: dict[int, list[Datum]] = defaultdict(list)
         for datum in self._data.get(key, ()):
             if start <= datum.time < end and unit in (None, "", datum.unit):
-                periods[int(datum.time.timestamp()) // period_s * period_s].append(datum)
+                periods[_period_of(datum.time, period_s, offset_s)].append(datum)
         return [(datetime.fromtimestamp(at, UTC), periods[at]) for at in sorted(periods)]
+
+
+def _period_of(moment: datetime, period_s: int, offset_s: int) -> int:
+    """When the period that a moment lies in begins, in seconds since the epoch."""
+    since = int(moment.timestamp()) - offset_s
+    return since // period_s * period_s + offset_s
 
 
 def store_of(backend: Any) -> Store:
@@ -221,7 +233,7 @@ def _get_metric_data(self: Any) -> Any:
     start, end = _range(self._get_param("StartTime"), self._get_param("EndTime"))
     newest_first = (self._get_param("ScanBy") or "TimestampDescending") == "TimestampDescending"
     queries = self._get_param("MetricDataQueries") or []
-    found = _Answers(store_of(self.cloudwatch_backend), queries, start, end)
+    found = Answers(store_of(self.cloudwatch_backend), queries, start, end)
     results = [
         _described_series(query, found.of(query["Id"]), newest_first=newest_first)
         for query in queries
@@ -230,15 +242,23 @@ def _get_metric_data(self: Any) -> Any:
     return ActionResult({"MetricDataResults": results, "Messages": []})
 
 
-class _Answers:
+class Answers:
     """The series of each query of one request, worked out when first asked for."""
 
     def __init__(
-        self, store: Store, queries: list[dict[str, Any]], start: datetime, end: datetime
+        self,
+        store: Store,
+        queries: list[dict[str, Any]],
+        start: datetime,
+        end: datetime,
+        *,
+        aligned: bool = True,
     ) -> None:
+        """Between two times; periods are aligned to the clock, or (for alarms) to `start`."""
         self._store = store
         self._queries = {query["Id"]: query for query in queries}
         self._range = start, end
+        self._offset_s = 0 if aligned else int(start.timestamp())
         self._found: dict[str, metric_math.Series] = {}
         self._asked: list[str] = []
 
@@ -251,7 +271,7 @@ class _Answers:
         return self._found[name]
 
     def _measured(self, query: dict[str, Any]) -> metric_math.Series:
-        return _series(self._store, query["MetricStat"], *self._range)
+        return _series(self._store, query["MetricStat"], *self._range, self._offset_s)
 
     def _computed(self, query: dict[str, Any]) -> metric_math.Series:
         name, expression = query["Id"], query["Expression"]
@@ -281,14 +301,15 @@ def _invalid(message: str) -> SandboxError:
 
 
 def _series(
-    store: Store, wanted: dict[str, Any], start: datetime, end: datetime
+    store: Store, wanted: dict[str, Any], start: datetime, end: datetime, offset_s: int
 ) -> metric_math.Series:
     metric = wanted["Metric"]
     key = key_of(metric["Namespace"], metric["MetricName"], metric.get("Dimensions") or [])
     period_s = int(wanted["Period"])
     # the period that `start` lies in is answered whole, as AWS rounds the start down
-    first = datetime.fromtimestamp(int(start.timestamp()) // period_s * period_s, UTC)
-    periods = store.by_period(key, first, end, period_s, wanted.get("Unit"))
+    first_s = _period_of(start, period_s, offset_s)
+    first = datetime.fromtimestamp(first_s, UTC)
+    periods = store.by_period(key, first, end, period_s, wanted.get("Unit"), offset_s)
     found = [(time, statistic(wanted["Stat"], data)) for time, data in periods]
     return {time: value for time, value in found if value is not None}
 
