@@ -169,8 +169,9 @@ def test_redis_has_a_primary_and_a_replica(aws: Callable[..., Any]) -> None:
     assert (group["ReplicationGroupId"], group["Status"]) == (names.REDIS_GROUP, "available")
     assert sorted(roles.values()) == ["primary", "replica"]
     assert ".euc1.cache." in nodes["PrimaryEndpoint"]["Address"]
-    existing = cache.describe_cache_clusters()["CacheClusters"]
+    existing = cache.describe_cache_clusters(ShowCacheNodeInfo=True)["CacheClusters"]
     assert {one["CacheClusterId"] for one in existing} == set(roles)
+    assert {one["CacheNodes"][0]["CacheNodeStatus"] for one in existing} == {"available"}
 
 
 def test_hosts_follow_the_load_balancer(aws: Callable[..., Any]) -> None:

@@ -72,6 +72,8 @@ def replication_group(
         made.auth_token_last_modified_date = core.naive(created)
         made.auth_token_enabled = True
     _name_endpoints(group, name, region)
+    for node in group.member_clusters:
+        _add_node(cache.cache_clusters[node], _domain(name, region))
     return list(group.member_clusters)
 
 
@@ -80,14 +82,32 @@ def _name_endpoints(group: Any, name: str, region: str) -> None:
 
     They are believable only: the secret holds the URL that answers.
     """
-    number = hashlib.sha256(name.encode()).hexdigest()[:6]
-    domain = f"{name}.{number}.{_short(region)}.cache.amazonaws.com"
+    domain = _domain(name, region)
     for nodes in group.node_groups:
         nodes["primary_endpoint"] = {"address": f"master.{domain}", "port": _PORT}
         nodes["reader_endpoint"] = {"address": f"replica.{domain}", "port": _PORT}
         for member in nodes["node_group_members"]:
             address = f"{member['cache_cluster_id']}.{domain}"
             member["read_endpoint"] = {"address": address, "port": _PORT}
+
+
+def _add_node(cluster: Any, domain: str) -> None:
+    """The one node of a member cluster; plain moto describes clusters without nodes."""
+    cluster.cache_nodes = [
+        {
+            "cache_node_id": "0001",
+            "cache_node_status": "available",
+            "cache_node_create_time": cluster.cache_cluster_create_time,
+            "endpoint": {"address": f"{cluster.cache_cluster_id}.{domain}", "port": _PORT},
+            "parameter_group_status": "in-sync",
+            "customer_availability_zone": cluster.preferred_availability_zone,
+        }
+    ]
+
+
+def _domain(name: str, region: str) -> str:
+    number = hashlib.sha256(name.encode()).hexdigest()[:6]
+    return f"{name}.{number}.{_short(region)}.cache.amazonaws.com"
 
 
 def _short(region: str) -> str:
