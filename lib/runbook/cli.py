@@ -362,7 +362,9 @@ def _typed(parameters: Iterable[tuple[str, str]], apply: str) -> dict[str, str]:
     typed: dict[str, str] = {}
     for name, value in [*parameters, *([("apply", apply)] if apply else [])]:
         if typed.setdefault(name, value) != value:
-            raise BadInput(f"{name} is given twice: {typed[name]!r} and {value!r}; give it once.")
+            raise BadInput(
+                f"{name} is given twice, as {typed[name]!r} and as {value!r}.", next="Give it once."
+            )
     return typed
 
 

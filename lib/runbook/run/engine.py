@@ -20,6 +20,7 @@ from typing import Any
 
 import click
 import nbformat
+from jupyter_client import BlockingKernelClient
 from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 from papermill.clientwrap import PapermillNotebookClient
 from papermill.engines import Engine, NotebookExecutionManager
@@ -173,15 +174,23 @@ class _Manager(NotebookExecutionManager):  # type: ignore[misc]  # papermill has
 class _Client(PapermillNotebookClient):  # type: ignore[misc]  # papermill has no types
     """papermill's client, for a kernel that is told to stop gently before it is killed."""
 
-    def stop_gently(self) -> None:
-        """Interrupt the cell and wait for the kernel to be idle, so that it settles its intents."""
-        with contextlib.suppress(Exception):  # a kernel that is gone already has stopped
-            self.kc.stop_channels()
-            client = self.km.blocking_client()
+    def papermill_execute_cells(self) -> None:
+        """Run the cells; on a signal the kernel gets to a safe point before it is shut down."""
+        try:
+            super().papermill_execute_cells()
+        except (Terminated, KeyboardInterrupt):
+            self._stop_gently()
+            raise
+
+    def _stop_gently(self) -> None:
+        """Interrupt the cell and wait for the kernel to be idle: it settles its intents first."""
+        client = BlockingKernelClient(connection_file=self.km.connection_file)
+        with contextlib.suppress(OSError, RuntimeError):  # one that is gone has stopped already
+            os.kill(self.km.provisioner.pid, signal.SIGINT)
+            client.load_connection_file()
             client.start_channels()
-            os.killpg(os.getpgid(self.km.provisioner.pid), signal.SIGINT)
             client.wait_for_ready(timeout=_PATIENCE_S)
-            client.stop_channels()
+        client.stop_channels()
 
 
 def _execute(
@@ -199,17 +208,13 @@ def _execute(
     )
     try:
         with _signals_as_exceptions():
-            try:
-                client.execute(
-                    env=_kernel_environment(run),
-                    cwd=str(settings.checkout() / "notebooks"),
-                    # what is written past Python would be echoed here, unseen by any check
-                    stdout=subprocess.DEVNULL,
-                    stderr=subprocess.DEVNULL,
-                )
-            except (Terminated, KeyboardInterrupt):
-                client.stop_gently()
-                raise
+            client.execute(
+                env=_kernel_environment(run),
+                cwd=str(settings.checkout() / "notebooks"),
+                # what is written past Python would be echoed here, unseen by any check
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+            )
     except (Terminated, KeyboardInterrupt) as error:
         return Stop("Interrupted", f"The run was ended by {str(error) or 'SIGINT'}.")
     except DeadKernelError:

@@ -82,7 +82,8 @@ def plot_ages(stuck: pd.DataFrame) -> Picture:
     if len(stuck):
         kinds = list(by_kind(stuck).index)
         minutes = [stuck.loc[stuck.kind == kind, "age_minutes"] for kind in kinds]
-        axes.hist(minutes, bins=30, stacked=True, label=kinds)
+        span = (0, 1.05 * stuck.age_minutes.max())
+        axes.hist(minutes, bins=60, range=span, stacked=True, label=kinds)
         axes.legend(frameon=False, fontsize="small")
     else:
         axes.text(0.5, 0.5, "no job is stuck", ha="center", transform=axes.transAxes)

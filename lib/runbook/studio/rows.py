@@ -16,6 +16,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Any
@@ -27,7 +28,7 @@ from runbook.errors import BadInput, NotVerified
 from runbook.record.journal import Intent
 
 if TYPE_CHECKING:
-    from sqlalchemy import Connection
+    from sqlalchemy import Connection, Transaction
 
 KIND = "sql-rows"
 CHUNK = 1000  # rows of one transaction: a worker never waits longer than it takes
@@ -118,10 +119,21 @@ def _apply_chunk(
         left = [(index, _left(table, row, stamp)) for index, row in mine]
         detail = {"rows": _ranges([index for index, _ in mine]), "stamp": stamp, "xid": xid}
         with steps.step(detail) as step:
-            _update(connection, table, [row for _, row in left])
-            transaction.commit()
+            with _rolled_back_on_error(transaction):
+                _update(connection, table, [row for _, row in left])
+                transaction.commit()
             step.left["rows"] = len(left)
     return left, others
+
+
+@contextmanager
+def _rolled_back_on_error(transaction: Transaction) -> Iterator[None]:
+    """Close the transaction before anybody asks what became of it: an open one cannot tell."""
+    try:
+        yield
+    except BaseException:
+        transaction.rollback()
+        raise
 
 
 def _lock(connection: Connection, table: Table, rows: Sequence[Row]) -> set[str]:

@@ -18,7 +18,7 @@ _BREAK = """
     INSERT INTO jobs (id, user_id, kind, status, payload_json, created_at, updated_at)
     SELECT md5(%(seed)s || id)::uuid, user_id, kind, 'processing',
            payload_json || jsonb_build_object('attempts', CASE WHEN n %% 7 = 0 THEN 3 ELSE 1 END),
-           died - make_interval(secs => 900 + n), died - make_interval(secs => n %% 600)
+           died - make_interval(secs => 900 + n), died - make_interval(secs => n * 37 %% 600)
     FROM (
         SELECT id, user_id, kind, payload_json,
                row_number() OVER (PARTITION BY kind ORDER BY md5(%(seed)s || id)) AS n,
