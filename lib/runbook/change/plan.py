@@ -10,6 +10,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from math import isfinite
 from typing import Any, Final, Literal
 
 import rfc8785
@@ -46,9 +47,14 @@ class RowSet:
 
     @classmethod
     def of(cls, header: Mapping[str, Json], rows: Iterable[Mapping[str, Json]]) -> RowSet:
-        """The set of these rows, with its hash; `data` is written beside the plan on saving."""
-        lines = [json.dumps(header), *(json.dumps(row, ensure_ascii=False) for row in rows)]
-        data = "\n".join(lines).encode() + b"\n"
+        """The set of these rows, with its hash; `data` is written beside the plan on saving.
+
+        Raises BadInput for anything but JSON, and for a value that is known to be a secret.
+        """
+        lines = [_line(row) for row in (header, *rows)]
+        text = "\n".join(lines) + "\n"
+        _refuse_secrets(text, "rows")
+        data = text.encode()
         sha256 = hashlib.sha256(data).hexdigest()
         return cls(f"rows-{sha256[:12]}.jsonl", sha256, len(lines) - 1, data=data)
 
@@ -73,6 +79,7 @@ class Change:
     rows: RowSet | None = None
 
     def __post_init__(self) -> None:
+        plain([self.kind, self.target], "kind and target")
         for side in ("before", "after"):
             object.__setattr__(self, side, plain(getattr(self, side), f"{self.target}: {side}"))
 
@@ -104,6 +111,9 @@ class Origin:
     notebook_sha256: str
     parameters: Mapping[str, Json] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "parameters", plain(self.parameters, "parameters"))
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -111,7 +121,8 @@ class Plan:
 
     `way_back` says how to go back and what that costs, in one sentence. `on_failure` is what
     happens to the changes already made when a later one fails: `stop` leaves them, `inverse`
-    takes them back. `origin` is added when a section makes the plan its own.
+    takes them back. `origin` is added when a section makes the plan its own. Raises BadInput for
+    a value that is known to be a secret.
     """
 
     title: str
@@ -122,6 +133,9 @@ class Plan:
     on_failure: OnFailure = "stop"
     undoes: bool = False
     origin: Origin | None = None
+
+    def __post_init__(self) -> None:
+        plain([self.title, self.way_back, *self.warnings], "title, way back and warnings")
 
     @property
     def digest(self) -> str:
@@ -196,15 +210,11 @@ def undo_title(title: str) -> str:
 def plain(value: Json, where: str) -> Json:
     """A copy of `value` that is JSON and nothing else. Raises BadInput, naming `where`."""
     try:
-        copied = json.loads(rfc8785.dumps(value))
-    except (rfc8785.CanonicalizationError, TypeError) as error:
+        canonical = rfc8785.dumps(value).decode()
+        copied = json.loads(canonical, parse_int=_exact)
+    except (ValueError, TypeError) as error:
         raise BadInput(f"{where}: a plan holds plain JSON, found {_offender(value)}.") from error
-    leaked = sorted({name for text in _texts(copied) for name in _secrets_in(text)})
-    if leaked:
-        raise BadInput(
-            f"{where}: the value of {', '.join(leaked)} must not enter a plan.",
-            next="Plan with its version id instead.",
-        )
+    _refuse_secrets(canonical, where)
     return copied
 
 
@@ -240,30 +250,62 @@ def differences(expected: Json, found: Json, path: str = "") -> list[str]:
     return [f"{path or 'value'}: expected {expected!r}, found {found!r}"]
 
 
-def _texts(value: Json) -> list[str]:
-    if isinstance(value, str):
-        return [value]
-    if isinstance(value, dict):
-        return [text for key, item in value.items() for text in (key, *_texts(item))]
-    if isinstance(value, list):
-        return [text for item in value for text in _texts(item)]
-    return []
+def _line(row: Mapping[str, Json]) -> str:
+    """One line of a set's file. Raises BadInput for anything but JSON."""
+    try:
+        line = json.dumps(row, ensure_ascii=False, allow_nan=False)
+        line.encode()
+    except (ValueError, TypeError) as error:
+        raise BadInput(f"rows: a plan holds plain JSON, found {_offender(row)}.") from error
+    return line
 
 
-def _secrets_in(text: str) -> list[str]:
-    return [name for value, name in secret.known().items() if len(value) >= 8 and value in text]
+def _refuse_secrets(text: str, where: str) -> None:
+    """Raise BadInput when JSON text has the value of a known secret anywhere in it."""
+    leaked = sorted(
+        name
+        for value, name in secret.known().items()
+        if len(value) >= 8 and json.dumps(value, ensure_ascii=False)[1:-1] in text
+    )
+    if leaked:
+        raise BadInput(
+            f"{where}: the value of {', '.join(leaked)} must not enter a plan.",
+            next="Plan with its version id instead.",
+        )
+
+
+def _exact(digits: str) -> int:
+    """The integer, unless it is too large: a float can be, that is written without a fraction."""
+    if abs(int(digits)) > _LARGEST_EXACT:
+        raise ValueError(digits)
+    return int(digits)
 
 
 def _offender(value: Json) -> str:
     """The first value in there that is not JSON, by its type."""
     if isinstance(value, dict):
-        found = next((_offender(item) for item in value.values() if _offender(item)), "")
+        inside = (_bad_key(key) or _offender(item) for key, item in value.items())
+        found = next(filter(None, inside), "")
     elif isinstance(value, list | tuple):
-        found = next((_offender(item) for item in value if _offender(item)), "")
-    elif isinstance(value, int) and abs(value) > _LARGEST_EXACT:
+        found = next(filter(None, map(_offender, value)), "")
+    elif isinstance(value, str):
+        found = _bad_text(value)
+    elif isinstance(value, int | float) and _LARGEST_EXACT < abs(value) < float("inf"):
         found = f"{value}, too large to be exact everywhere (write it as text)"
-    elif value is None or isinstance(value, str | bool | int):
+    elif value is None or isinstance(value, int) or (isinstance(value, float) and isfinite(value)):
         found = ""
     else:
         found = f"{type(value).__name__} {value!r}"
     return found
+
+
+def _bad_key(key: object) -> str:
+    return _bad_text(key) if isinstance(key, str) else f"the key {key!r}, which is not a text"
+
+
+def _bad_text(text: str) -> str:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return f"{text!r}, which is not valid Unicode"
+    return ""
