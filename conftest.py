@@ -22,7 +22,7 @@ from studio_sandbox import shown
 from studio_sandbox.box import Box
 
 TESTS = Path(__file__).resolve().parent / "tests"
-NEED_NO_SANDBOX = (TESTS / "unit", TESTS / "browser", TESTS / "integration" / "test_launcher.py")
+NEED_NO_SANDBOX = (TESTS / "unit", TESTS / "integration" / "test_launcher.py")
 _HOME = pytest.StashKey[Path]()
 _SHOWN = pytest.StashKey[Path]()
 

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,10 @@ import psutil
 import pytest
 from nbformat.v4 import new_code_cell, new_notebook
 
-from runbook import bootstrap
+from runbook import bootstrap, settings
+from runbook.record.runs import runs, store_of
+from studio_sandbox.box import Box
+from studio_sandbox.drills import drill as drills
 
 HERE = Path(__file__).parent
 KERNEL = {"name": "python3", "display_name": "Python 3", "language": "python"}
@@ -32,10 +36,14 @@ class Browser:
     chromium: str
     python: Path
 
-    def run_all_cells(self, url: str, screenshot: Path) -> dict[str, Any]:
+    def run_all_cells(self, url: str, screenshot: Path, answer: str = "") -> dict[str, Any]:
         command = [str(self.python), str(HERE / "run_all_cells.py"), self.chromium, url]
         done = subprocess.run(
-            [*command, str(screenshot)], capture_output=True, text=True, timeout=240, check=False
+            [*command, str(screenshot), answer],
+            capture_output=True,
+            text=True,
+            timeout=240,
+            check=False,
         )
         assert done.returncode == 0, f"{done.stderr}\nsee {screenshot}"
         seen: dict[str, Any] = json.loads(done.stdout)
@@ -75,7 +83,12 @@ def browser() -> Browser:
 @pytest.fixture
 def lab(browser: Browser, tmp_path: Path) -> Iterator[Lab]:
     """`runbook lab` in a home of its own."""
-    home = tmp_path / "home"
+    with lab_in(tmp_path / "home") as one:
+        yield one
+
+
+@contextmanager
+def lab_in(home: Path) -> Iterator[Lab]:
     process = subprocess.Popen(
         [sys.executable, "-P", "-m", "runbook", "lab"],
         env=os.environ | {"RUNBOOK_HOME": str(home)},
@@ -120,6 +133,31 @@ def test_a_notebook_runs_on_the_sections_own_kernel_and_asks_no_other_host(
     assert seen["outputs"][0].strip() == f"prefix {sys.prefix}"
     assert seen["outputs"][1].strip() == f"home {lab.home}"
     assert (seen["errors"], seen["elsewhere"]) == (0, [])
+
+
+@pytest.mark.parametrize(
+    ("answer", "status", "left"),
+    [("", "applied and verified", 0), ("nonsense", "Declined", None)],
+)
+def test_the_section_runs_cell_by_cell_and_applies_only_what_was_typed(
+    fresh_box: Box, browser: Browser, tmp_path: Path, answer: str, status: str, left: int | None
+) -> None:
+    one = drills.start(fresh_box, "stuck-jobs", seed=2)
+    stuck = len(one.details["victims"])
+    with lab_in(settings.home()) as lab:
+        address = lab.address("2-operations/clear-stuck-jobs.ipynb")
+        seen = browser.run_all_cells(address, tmp_path / "section.png", answer)
+        told = "\n".join(seen["outputs"])
+        assert len(seen["asked"]) == 1
+        assert f"Set {stuck} stuck jobs to pending" in told
+        assert status in told
+        assert seen["elsewhere"] == []
+        assert lab.stop() == 0
+    judged = drills.judge(fresh_box, one)
+    assert judged.mended is (left == 0)
+    about = next(runs(store_of(settings.load("sandbox"))))
+    assert (about["mode"], about["section"]) == ("interactive", "clear-stuck-jobs")
+    assert about["verdict"] == ("succeeded" if left == 0 else "planned")
 
 
 def test_the_token_is_needed_and_in_no_list_of_processes(lab: Lab) -> None:
