@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 from typing import Any
 
 import click
@@ -34,7 +35,7 @@ def demo() -> None:
     _say(f"{planned['plan']['digest'][:11]}  {planned['plan']['title']}; nothing changed yet")
     _step(4, "The same section applies exactly that plan, and reads back")
     applied = _run(apply=planned["plan"]["digest"])
-    _say(_found(applied))
+    _say(f"applied and verified; {applied['result']['left']:,} jobs are stuck now")
     _step(5, "The drill is judged by what is in the database")
     told = drills.judge(found, one)  # it stays, so that the way back can be tried
     if not told.mended:
@@ -71,9 +72,14 @@ def _tell(planned: dict[str, Any], applied: dict[str, Any], seconds: float) -> N
         f"changed    {change['target']}: {before['rows']:,} jobs from {before['status']} "
         f"to {after['status']}, verified"
     )
-    click.echo(f"notebook   {applied['notebook']}")
+    click.echo(f"notebook   {_from_here(applied['notebook'])}")
     click.echo(f"way back   ./runbook undo {applied['run_id']}")
     click.echo(f"took       {seconds:.1f} s; the Studio is still on: ./runbook sandbox down")
+
+
+def _from_here(path: str) -> str:
+    """A path below the current folder as a person would type it."""
+    return path.removeprefix(f"{Path.cwd()}/")
 
 
 def _step(number: int, text: str) -> None:
