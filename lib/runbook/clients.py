@@ -60,16 +60,19 @@ class Clients:
         self.environment = environment
         self.run_id = run_id
         self._profile = profile
-        self._cache: dict[tuple[str, str], Any] = {}
+        self._cache: dict[tuple[str, str, bool], Any] = {}
 
-    def aws(self, service: str, *, region: str = "") -> Any:
+    def aws(self, service: str, *, region: str = "", once: bool = False) -> Any:
         """A boto3 client of `service` in `region` (default: the active one).
+
+        `once`: each call is sent one time only. That is for changes that take no client token:
+        after an error the world is read, and nothing is sent again behind our back.
 
         Raises WrongAccount before the first client is handed out when the credentials are not
         the environment's, and NotReachable when nobody answers.
         """
         _ = self.identity
-        return self._client(service, region or self.environment.regions.current)
+        return self._client(service, region or self.environment.regions.current, once=once)
 
     @cached_property
     def identity(self) -> Identity:
@@ -154,12 +157,12 @@ class Clients:
             },
         )
 
-    def _client(self, service: str, region: str) -> Any:
-        if (service, region) not in self._cache:
-            self._cache[service, region] = self._make(service, region)
-        return self._cache[service, region]
+    def _client(self, service: str, region: str, *, once: bool = False) -> Any:
+        if (service, region, once) not in self._cache:
+            self._cache[service, region, once] = self._make(service, region, once)
+        return self._cache[service, region, once]
 
-    def _make(self, service: str, region: str) -> Any:
+    def _make(self, service: str, region: str, once: bool) -> Any:
         from botocore.config import Config
 
         wanted = self.environment.aws
@@ -170,7 +173,7 @@ class Clients:
             config=Config(
                 connect_timeout=wanted.connect_timeout_s,
                 read_timeout=wanted.read_timeout_s,
-                retries={"mode": "standard", "total_max_attempts": wanted.attempts},
+                retries={"mode": "standard", "total_max_attempts": 1 if once else wanted.attempts},
                 user_agent_extra=f"runbook/{self.run_id}",
                 ignore_configured_endpoint_urls=True,
                 # the live tail of logs prefixes the host, which an endpoint of our own has not
