@@ -65,4 +65,4 @@ def _measured(plan: Plan) -> dict[str, dict[str, float]]:
 
 
 def _number(value: float) -> str:
-    return f"{value:,.0f}" if value == int(value) else f"{value:,.1f}"
+    return f"{value:,.0f}" if value == int(value) else f"{value:,}"
