@@ -72,7 +72,7 @@ class Journal:
                 entry = json.loads(line)
             except ValueError:
                 continue
-            if isinstance(entry, dict):
+            if isinstance(entry, dict) and "entry" in entry:
                 yield entry
 
     def unresolved(self) -> list[Intent]:
