@@ -16,7 +16,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import quote
 
-from runbook.errors import LockHeld, LockLost, Unresolved
+from runbook.errors import LockHeld, LockLost, RecordUnavailable, Unresolved
 from runbook.record.journal import Journal
 from runbook.record.runs import Run, is_alive
 from runbook.record.store import AlreadyThere, Moved, Store
@@ -142,6 +142,8 @@ class Locks:
                 self.renew()
             except LockLost:
                 return  # the next step of the work finds the same and stops there
+            except RecordUnavailable:
+                continue  # the next round may find room again
 
     def _acquire(self, target: str, step: str) -> None:
         store, now = self._run.store, self._clock.now()
@@ -157,8 +159,21 @@ class Locks:
                 continue
             self._owned[target] = lease, version
             self._run.journal.write("lock", target=target, fence=fence)
+            if found and found[0].held:
+                self._took_over(found[0], now)
             return
         raise LockHeld(f"{target} is being fought over.", next="Try again in a moment.")
+
+    def _took_over(self, last: Lease, now: datetime) -> None:
+        """On record for the run that lost it, where its LockLost sends whoever asks."""
+        Journal(self._run.store, last.run).write(
+            "takeover",
+            target=last.target,
+            holder=last.holder,
+            by=self._holder,
+            run=self._run.id,
+            reason="its lease ran out" if last.expired(now) else "its process is gone",
+        )
 
     def _lease_on(self, target: str, step: str, now: datetime, fence: int) -> Lease:
         about = self._run.read()
