@@ -156,7 +156,7 @@ class Bench:
         content: list[Any] = []
         redis = self.clients.redis
         for key in sorted(redis.scan_iter(f"{self._prefix}:*")):
-            content.append([key, redis.dump(key).hex()])
+            content.append([key, (redis.dump(key) or b"").hex()])
         content.append(jobs_checksum(self.clients))
         return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 

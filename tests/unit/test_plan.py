@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import secrets
+from collections.abc import Callable
 from dataclasses import FrozenInstanceError, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -221,7 +222,7 @@ def _a_known_secret() -> None:
     secret.remember(DIGITS, name="THE_NUMBER")
 
 
-SECRET_PLACES = {
+SECRET_PLACES: dict[str, Callable[[str], object]] = {
     "value": lambda value: a_change(after=value),
     "inside a text": lambda value: a_change(before=f"postgresql://u:{value}@host/db"),
     "list": lambda value: a_change(after=[[1, [value]]]),

@@ -1,6 +1,6 @@
 """Saved plans: found by digest, good until they expire, used up once.
 
-plans/<digest>/<run>/plan.json         who planned it, when, until when it holds
+plans/<digest>/<run>/plan.json         the plan; who planned it, when, until when it holds
 plans/<digest>/<run>/approval-….json   one for each identity that approved it
 plans/<digest>/<run>/used.json         the run that applied it: at most one, ever
 """
@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from runbook.change.plan import DIGEST_PREFIX, SHORTEST_NAME, Change, Json, Plan, RowSet
+from runbook.change.plan import DIGEST_PREFIX, SHORTEST_NAME, Change, Json, Plan, RowSet, plain
 from runbook.clients import Identity
 from runbook.errors import (
     ApprovalMissing,
@@ -25,6 +25,7 @@ from runbook.errors import (
     PlanStale,
     PlanUnknown,
 )
+from runbook.record.journal import Journal
 from runbook.record.runs import Run
 from runbook.record.store import AlreadyThere, Store
 from runbook.settings import Approval
@@ -61,7 +62,8 @@ class SavedPlan:
             stored = self.run.store.read(key) if "/approval-" in key else None
             if stored:
                 approval = json.loads(stored.data)
-                if datetime.fromisoformat(approval["expires_at"]) > now:
+                holds = datetime.fromisoformat(approval["expires_at"]) > now
+                if holds and approval["digest"] == self.digest:
                     found.append(approval)
         return sorted(found, key=lambda approval: str(approval["at"]))
 
@@ -106,22 +108,29 @@ class SavedPlan:
         return json.loads(stored.data)["run"] if stored else ""
 
     def use(self, run: Run, now: datetime) -> None:
-        """Use the plan up for `run`, or find it used by a run that was cut off.
+        """Use the plan up for `run`, or take it on from a run that did not come to its end.
 
-        Raises PlanStale when another run has applied it already.
+        Raises PlanStale when another run has applied it already: its journal says so before its
+        verdict does.
         """
+        store, key = self.run.store, self._key("used.json")
+        mine = _dump({"run": run.id, "at": now.isoformat()})
         try:
-            self.run.store.create(
-                self._key("used.json"), _dump({"run": run.id, "at": now.isoformat()})
-            )
+            store.create(key, mine)
+            return
         except AlreadyThere:
-            earlier = self.used_by()
-            verdict = Run(self.run.store, earlier).read()["verdict"]
-            if verdict in ("succeeded", "no_change"):
-                raise PlanStale(
-                    f"plan {self.plan.short} was applied by run {earlier}; a plan is used once.",
-                    next="Plan again: it will show what is left to do, if anything.",
-                ) from None
+            found = store.read(key)
+        earlier = json.loads(found.data)["run"] if found else ""
+        journal = Journal(store, earlier)
+        if any(
+            entry["entry"] == "applied" and entry.get("digest") == self.digest
+            for entry in journal.entries()
+        ):
+            raise PlanStale(
+                f"plan {self.plan.short} was applied by run {earlier}; a plan is used once.",
+                next="Plan again: it will show what is left to do, if anything.",
+            )
+        store.replace(key, mine, version=found.version if found else "")
 
     def rows(self, rows: RowSet) -> RowFile:
         """The rows of one of its changes. Raises Failed when the file is not what was reviewed."""
@@ -159,16 +168,18 @@ class RowFile:
 
 def save(plan: Plan, run: Run, *, by: Identity, now: datetime, holds_for: timedelta) -> SavedPlan:
     """Put a plan on record: in its run's folder, and where it is found by digest."""
+    content = plain(plan.on_record(), "the plan")  # a secret may be known by now
     for change in plan.changes:
         if change.rows and change.rows.data:
             run.store.write(run.key(change.rows.name), change.rows.data)
-    run.write_json("plan.json", plan.on_record())
+    run.write_json("plan.json", content)
     saved = SavedPlan(plan, run, by.principal, now, now + holds_for)
     about = {
         "run": run.id,
         "planned_by": by.principal,
         "saved_at": now.isoformat(),
         "expires_at": saved.expires_at.isoformat(),
+        "plan": content,
     }
     run.store.write(f"{_folder(plan.digest)}/{run.id}/plan.json", _dump(about))
     run.journal.write("plan", digest=plan.digest, title=plan.title, changes=len(plan.changes))
@@ -216,17 +227,11 @@ def rows_of(planned: SavedPlan, change: Change) -> RowFile | None:
 
 def _load(store: Store, key: str) -> SavedPlan:
     about = _read(store, key)
-    run = Run(store, about["run"])
-    content = _read(store, run.key("plan.json"))
-    recorded = content.pop("digest")
-    plan = Plan.from_json(content)
-    named = key.split("/")[1]
-    if not plan.digest == recorded == DIGEST_PREFIX + named:
-        raise Failed(
-            f"The plan.json of run {run.id} was changed after it was saved: it is now "
-            f"{plan.digest[:17]}…, it was plan-{named[:12]}….",
-            next="Find out who touched the record: ./runbook verify",
-        )
+    run, named = Run(store, key.split("/")[2]), key.split("/")[1]
+    plan = _plan_in(about.get("plan", {}), named, run.id)
+    copy = _read(store, run.key("plan.json"))
+    if not _is_another(store, str(copy.get("digest")), named):
+        _plan_in(copy, named, run.id)
     return SavedPlan(
         plan,
         run,
@@ -242,8 +247,36 @@ def _read(store: Store, key: str) -> dict[str, Any]:
         raise Failed(
             f"The record has lost {key}.", next="Find out what else is gone: ./runbook verify"
         )
-    content: dict[str, Any] = json.loads(stored.data)
-    return content
+    try:
+        content = json.loads(stored.data)
+    except ValueError:
+        content = None
+    return content if isinstance(content, dict) else {}
+
+
+def _plan_in(content: Mapping[str, Any], named: str, run: str) -> Plan:
+    """The plan as it was saved. Raises Failed when it is another than its digest names."""
+    try:
+        fields = {key: value for key, value in content.items() if key != "digest"}
+        plan = Plan.from_json(fields)
+        now = plan.digest
+    except (TypeError, KeyError, ValueError, AttributeError, BadInput):
+        plan, now = None, "unreadable"
+    if plan is None or not now == content.get("digest") == DIGEST_PREFIX + named:
+        raise Failed(
+            f"The plan.json of run {run} was changed after it was saved: it is now "
+            f"{now[:17]}, it was plan-{named[:12]}.",
+            next="Find out who touched the record: ./runbook verify",
+        )
+    return plan
+
+
+def _is_another(store: Store, digest: str, named: str) -> bool:
+    """Whether a run's plan.json is another saved plan, which it made or applied since."""
+    other = digest.removeprefix(DIGEST_PREFIX)
+    return bool(re.fullmatch("[0-9a-f]{64}", other)) and (
+        other != named and any(store.keys(f"plans/{other}"))
+    )
 
 
 def _names(key: str, wanted: str) -> bool:
