@@ -15,7 +15,6 @@ class ServicesInMemory:
 
     def __init__(self, service: str = "web", desired_count: int = 3) -> None:
         self.calls = 0
-        self.fail_with: Exception | None = None  # after the change was made
         self._number = 0
         self.service: dict[str, Any] = {
             "serviceName": service,
@@ -46,8 +45,6 @@ class ServicesInMemory:
             self.service["taskDefinition"] = ARN + wanted["taskDefinition"]
         if "taskDefinition" in wanted or wanted.get("forceNewDeployment"):
             self.deploy()
-        if self.fail_with:
-            raise self.fail_with
         return {"service": self.service}
 
     def deploy(self) -> None:

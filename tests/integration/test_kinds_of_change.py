@@ -13,7 +13,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from botocore.exceptions import ClientError
+from botocore.exceptions import ClientError, ReadTimeoutError
 from tests.services_in_memory import ServicesInMemory
 
 from runbook import settings
@@ -24,6 +24,7 @@ from runbook.change.saved import SavedPlan, rows_of
 from runbook.change.undo import plan_undo
 from runbook.clients import Clients
 from runbook.errors import PlanStale
+from runbook.record.journal import Intent
 from runbook.record.runs import Run
 from runbook.studio import alb, autoscaling, cloudwatch, ecs, jobs, redis_cache, secretsmanager
 from runbook.wait import SYSTEM_CLOCK
@@ -261,11 +262,11 @@ def _sql(studio: Studio, query: str) -> Any:
         return [tuple(row) for row in result] if result.returns_rows else None
 
 
-_MINE = "SELECT id FROM jobs WHERE status <> 'pending' ORDER BY id LIMIT 4"
-_STUCK = (
-    "UPDATE jobs SET status = 'processing', updated_at = (now() AT TIME ZONE 'UTC') "
-    f"- interval '30 hours' WHERE id IN ({_MINE})"
-)
+_STUCK = """
+    UPDATE jobs SET status = 'processing',
+                    updated_at = (now() AT TIME ZONE 'UTC') - interval '30 hours'
+    WHERE id IN (SELECT id FROM jobs WHERE status <> 'pending' ORDER BY id LIMIT 4)
+"""
 
 
 def _plan_jobs(studio: Studio) -> Plan:
@@ -531,3 +532,63 @@ def test_undo_leaves_alone_what_has_moved_on(studio: Studio, box: Box, kind: Kin
             undo(studio, session)
     assert kind.world(studio) == moved
     assert mutations.made() == {}
+
+
+@pytest.mark.parametrize(("changed", "outcome"), [(True, "done"), (False, "failed")])
+def test_a_lost_answer_is_settled_by_reading_and_nothing_is_sent_again(
+    studio: Studio, monkeypatch: pytest.MonkeyPatch, changed: bool, outcome: str
+) -> None:
+    services = ServicesInMemory(SERVICE)
+    monkeypatch.setattr(studio, "services", services)
+    session = Session(studio)
+    saved = session.save(ecs.plan_restart(_service(studio)))
+    lost = ReadTimeoutError(endpoint_url="ecs")
+
+    def fails(**wanted: Any) -> None:
+        services.calls += 1
+        if changed:
+            services.deploy()
+        raise lost
+
+    monkeypatch.setattr(services, "update_service", fails)
+    with pytest.raises(ReadTimeoutError):
+        session.door.apply(saved)
+    (result,) = (one for one in session.run.journal.entries() if one["entry"] == "result")
+    assert (result["outcome"], services.calls) == (outcome, 1)
+    if changed:
+        with pytest.raises(PlanStale, match="deployment"):
+            Session(studio).apply(saved)
+        assert services.calls == 1
+
+
+def test_a_batch_of_keys_of_which_a_part_is_gone_cannot_be_told(studio: Studio) -> None:
+    _put_keys(studio)
+    found = redis_cache.read_keys(studio.redis, PATTERN)
+    change = redis_cache.plan_clear(found).changes[0]
+    detail = {"keys": [[key.name, [key.sha1, key.expires_at_ms], None] for key in found.keys]}
+    intent = Intent("1", 0, change.kind, change.target, detail)
+    settled = kind_of(change).settled
+    assert settled(studio, change, intent) is False
+    studio.redis.unlink(found.keys[0].name)
+    assert settled(studio, change, intent) is None
+    studio.redis.unlink(*(key.name for key in found.keys[1:]))
+    assert settled(studio, change, intent) is True
+    _put_keys(studio, 100)
+    assert settled(studio, change, intent) is None
+
+
+def test_a_key_that_ticks_after_planning_is_kept_and_undo_restores_the_others(
+    studio: Studio,
+) -> None:
+    _put_keys(studio)
+    before, session = dict((name, value) for name, value, _ in _keys(studio)), Session(studio)
+    saved = session.save(redis_cache.plan_clear(redis_cache.read_keys(studio.redis, PATTERN)))
+    studio.redis.incr("ratelimit:contract:2")
+    found = session.apply(saved).actual[0].found
+    assert (found["rows"], found["moved_on"]) == (4, 1)
+    assert [name for name, _, _ in _keys(studio)] == ["ratelimit:contract:2"]
+    studio.redis.set("ratelimit:contract:0", 77)  # there again: not overwritten
+    undo(studio, session)
+    after = {name: value for name, value, _ in _keys(studio)}
+    ticked = str(int(before["ratelimit:contract:2"]) + 1)
+    assert after == {**before, "ratelimit:contract:0": "77", "ratelimit:contract:2": ticked}
