@@ -62,6 +62,13 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         shown.prepare(json.loads(item.path.read_text(encoding="utf-8"))["metadata"])
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
+    """After the last cell of a notebook: nothing of what it was shown with is left for others."""
+    if item.path.suffix == ".ipynb" and (nextitem is None or nextitem.path != item.path):
+        sandbox.reset()
+
+
 def _wants_sandbox(config: pytest.Config) -> bool:
     options = config.option
     unwanted = options.no_sandbox or options.collectonly
