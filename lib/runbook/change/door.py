@@ -25,10 +25,12 @@ from runbook.change.undo import taken_back
 from runbook.clients import Clients
 from runbook.errors import (
     BadInput,
+    Failed,
     NotVerified,
     PlanStale,
     Refused,
     StaleMidway,
+    Unknown,
 )
 from runbook.record.runs import Run
 from runbook.wait import SYSTEM_CLOCK, Clock
@@ -170,10 +172,11 @@ class Door:
         actual: list[Actual] = []
         try:
             for index, change in enumerate(planned.plan.changes):
-                if judgements[index].state == "holds":
+                state = (self._judge(planned, change) if index else judgements[index]).state
+                if state == "holds":
                     actual.append(Actual(change, change.after, skipped=True))
                     continue
-                if index and self._judge(planned, change).state == "moved":
+                if state == "moved":
                     raise StaleMidway(
                         f"{change.target} moved while the plan was being applied, after "
                         f"{index} of {len(planned.plan.changes)} changes.",
@@ -184,8 +187,20 @@ class Door:
         except Exception as error:
             if planned.plan.on_failure == "inverse":
                 self._take_back(planned, error, locks)
+            if isinstance(error, Refused):
+                self._tell_apart(error)
             raise
         return actual
+
+    def _tell_apart(self, error: Refused) -> None:
+        """What refuses to go on after work began is no refusal: something may have changed."""
+        journal = self._run.journal
+        if journal.unresolved():
+            raise Unknown(
+                error.message, next="Read the world first: ./runbook reconcile"
+            ) from error
+        if journal.done():
+            raise Failed(error.message, next=error.next) from error
 
     def _make(
         self, index: int, change: Change, rows: RowFile | None, locks: Locks, **detail: Json

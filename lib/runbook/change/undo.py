@@ -54,8 +54,9 @@ def taken_back(run: Run, planned: SavedPlan) -> Iterator[tuple[int, Change]]:
     done = run.journal.done()
     for index, change in enumerate(planned.plan.changes):
         mine = [each for each in done if each[0].change == index]
-        if any(intent.detail.get("takes_back") for intent, _ in mine):
-            continue
+        taken = [at for at, (intent, _) in enumerate(mine) if intent.detail.get("takes_back")]
+        if taken:
+            mine = mine[taken[-1] + 1 :]  # a second attempt made it again
         back = kind_of(change).take_back(change, rows_of(planned, change), mine)
         if back is not None:
             yield index, back
