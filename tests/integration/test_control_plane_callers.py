@@ -84,8 +84,8 @@ def test_call_log_names_operations_of_every_protocol(fresh_control_plane: Any) -
 @pytest.mark.parametrize(
     ("service", "operation", "arguments"),
     [
-        ("ecs", "run_task", {"cluster": "ai-studio-cluster", "taskDefinition": "x"}),
-        ("ecs", "update_service", {"cluster": "ai-studio-cluster", "service": "x"}),
+        ("ecs", "create_service", {"cluster": "ai-studio-cluster", "serviceName": "x"}),
+        ("ecs", "list_service_deployments", {"cluster": "ai-studio-cluster", "service": "x"}),
         ("logs", "start_query", {"startTime": 0, "endTime": 1, "queryString": "fields @message"}),
         ("cloudwatch", "describe_anomaly_detectors", {}),
         ("sesv2", "list_suppressed_destinations", {}),
@@ -110,7 +110,7 @@ def test_ordered_fault_strikes_as_often_as_it_was_ordered(fresh_control_plane: A
         ecs.list_clusters()
     assert code_of(refused) == "ThrottlingException"
     assert ecs.list_clusters()["clusterArns"]
-    assert fresh_control_plane.control("GET", "faults") == {"faults": []}
+    assert fresh_control_plane.control("GET", "faults")["faults"] == []
 
 
 @pytest.mark.parametrize(

@@ -218,10 +218,10 @@ def test_new_revision_is_signed_by_whoever_registers_it(changing: Callable[..., 
     assert made["registeredBy"].endswith(":user/approver")
 
 
-def test_nothing_pretends_to_deploy(aws: Callable[..., Any]) -> None:
-    before = describe(aws("ecs"), names.BACKEND)
-    with pytest.raises(ClientError, match="services do not replace tasks"):
-        aws("ecs").update_service(
-            cluster=names.CLUSTER, service=names.BACKEND, forceNewDeployment=True
+def test_nothing_pretends_to_create_a_service(aws: Callable[..., Any]) -> None:
+    with pytest.raises(ClientError, match="none is added"):
+        aws("ecs").create_service(
+            cluster=names.CLUSTER, serviceName="another", taskDefinition=names.BACKEND
         )
-    assert describe(aws("ecs"), names.BACKEND) == before
+    asked = {"cluster": names.CLUSTER, "services": ["another"]}
+    assert aws("ecs").describe_services(**asked)["failures"][0]["reason"] == "MISSING"

@@ -14,10 +14,12 @@ from typing import Any
 
 from studio_sandbox.control_plane import aws_error, config, request
 from studio_sandbox.control_plane.aws_error import NotInSandbox, SandboxError
+from studio_sandbox.control_plane.behaviours import Behaviours
 from studio_sandbox.control_plane.call_log import CallLog
 from studio_sandbox.control_plane.faults import Faults
 from studio_sandbox.control_plane.moto_adapter import core, iam, ses
 from studio_sandbox.control_plane.request import AwsRequest
+from studio_sandbox.control_plane.scheduler import Scheduler
 from studio_sandbox.control_plane.studio import Studio
 
 # What the Studio runs on. moto has more, and would answer for it with a believable nothing.
@@ -59,6 +61,9 @@ class ControlPlane:
         self.studio = studio
         self.calls = CallLog()
         self.faults = Faults()
+        self.behaviours = Behaviours()
+        regions = (studio.config.region, studio.config.backup_region)
+        self.scheduler = Scheduler(studio.account, regions, self.behaviours)
         self._moto = core.application()
 
     def __call__(self, environ: dict[str, Any], start: StartResponse) -> Iterable[bytes]:
@@ -94,6 +99,8 @@ class ControlPlane:
             self.faults.raise_if_ordered(asked)
             chunks = self._answer(environ, asked, remember)
             error = _error_code(b"".join(chunks)) if status >= 400 else ""
+            if asked.service == "ecs" and not asked.read_only:
+                self.scheduler.wake()
         except SandboxError as raised:
             status, error = raised.status, raised.code
             chunks = _send(start, *aws_error.answer(raised, asked, request_id))
@@ -185,23 +192,37 @@ class ControlPlane:
             case ("GET", "/sandbox/calls"):
                 return 200, self.calls.since(int(query.removeprefix("since=") or 0))
             case ("GET", "/sandbox/faults"):
-                return 200, {"faults": self.faults.pending()}
+                return 200, self._ordered()
             case ("POST", "/sandbox/faults"):
                 given = json.loads(body)
-                self.faults.order(given if isinstance(given, list) else [given])
-                return 200, {"faults": self.faults.pending()}
+                self._order(given if isinstance(given, list) else [given])
+                return 200, self._ordered()
             case ("DELETE", "/sandbox/faults"):
-                self.faults.clear()
-                return 200, {"faults": []}
+                self._clear_orders()
+                return 200, self._ordered()
             case ("POST", "/sandbox/reset"):
                 return 200, self._reset(config.parse_anchor(json.loads(body)["anchor"]))
         return 404, {"error": f"{' '.join(route)} is not here"}
 
     def _reset(self, anchor: datetime) -> dict[str, Any]:
         self.studio.seed(anchor)
-        self.faults.clear()
+        self._clear_orders()
         self.calls.clear()
         return {"reset": True, "anchor": anchor.isoformat()}
+
+    def _ordered(self) -> dict[str, Any]:
+        return {"faults": self.faults.pending(), "behaviours": self.behaviours.ordered()}
+
+    def _order(self, given: list[dict[str, Any]]) -> None:
+        """Faults of calls, and behaviours of revisions: these have a key of that name."""
+        self.behaviours.order([one for one in given if "behaviour" in one])
+        self.faults.order([one for one in given if "behaviour" not in one])
+        self.scheduler.wake()
+
+    def _clear_orders(self) -> None:
+        self.faults.clear()
+        self.behaviours.clear()
+        self.scheduler.wake()
 
 
 class _Answer:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from datetime import datetime
 from typing import Any
 
@@ -11,6 +12,10 @@ from studio_sandbox.control_plane.moto_adapter import core
 
 _MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
 _EXPIRY_DAYS = 60
+_URI = re.compile(
+    r"(?P<account>\d{12})\.dkr\.ecr\.(?P<region>[a-z0-9-]+)\.amazonaws\.com/"
+    r"(?P<name>[^:@]+)(?::(?P<tag>[^@]+)|@(?P<digest>.+))?"
+)
 
 
 def repository(account: str, region: str, name: str, *, created: datetime) -> str:
@@ -41,6 +46,22 @@ def image(account: str, region: str, name: str, *, tag: str, pushed: datetime, s
     made = ecr.put_image(name, json.dumps(manifest), tag)
     made.image_pushed_at = int(pushed.timestamp())
     return str(made.image_digest)
+
+
+def digest(account: str, uri: str) -> str:
+    """The digest of an image by its URI; empty when it is not in ECR (any more).
+
+    Raises ValueError for a registry that is not this account's.
+    """
+    found = _URI.fullmatch(uri)
+    if not found or found["account"] != account:
+        raise ValueError(uri)
+    repositories = core.backend("ecr", account, found["region"]).repositories
+    repository = repositories.get(found["name"])
+    for image in repository.images if repository else []:
+        if found["tag"] in image.image_tags or found["digest"] == image.image_digest:
+            return str(image.image_digest)
+    return ""
 
 
 def _digest(text: str) -> str:

@@ -1,13 +1,14 @@
 """ECS: services whose tasks exist, revisions with a past, lists in AWS's order.
 
-Starting, replacing and stopping tasks needs a data plane. Until there is one, the operations
-that would need it say so: plain moto answers them and launches nothing.
+How tasks start, are replaced and stop is in `ecs_tasks`, `ecs_services` and `ecs_operations`.
+What would need more than that says so: plain moto answers it and launches nothing.
 Source: https://docs.aws.amazon.com/AmazonECS/latest/APIReference/Welcome.html
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -17,12 +18,9 @@ from studio_sandbox.control_plane.moto_adapter import core, iam
 
 _PAGE = 100
 _NEED_TASKS = {
-    "create_service": "CreateService: services do not launch tasks",
-    "update_service": "UpdateService: services do not replace tasks",
-    "delete_service": "DeleteService: services do not drain their tasks",
-    "run_task": "RunTask: tasks do not start",
-    "start_task": "StartTask: tasks do not start",
-    "stop_task": "StopTask: a service would start another task in its place",
+    "create_service": "CreateService: the four services are there; none is added",
+    "delete_service": "DeleteService: the four services stay",
+    "start_task": "StartTask: Fargate has no instances to start tasks on",
     "execute_command": "ExecuteCommand: no container runs; one-off work is a task of its own",
 }
 
@@ -30,6 +28,8 @@ _NEED_TASKS = {
 def patch() -> None:
     """Lists in order and in pages, revisions with their author, tasks that stay as they are."""
     from moto.ecs import models, responses
+
+    from studio_sandbox.control_plane.moto_adapter import ecs_operations
 
     response = responses.EC2ContainerServiceResponse
     response.list_task_definitions = _list_task_definitions
@@ -39,19 +39,22 @@ def patch() -> None:
         setattr(response, operation, _missing(reason))
     # moto moves a task one step towards STOPPED each time that it is described
     models.Task.advance = lambda self: None
-    models.random_private_ip = lambda: _Addresses.take()
+    models.random_private_ip = lambda: _Addresses.next
+    ecs_operations.patch()
 
 
 class _Addresses:
     """The address that the next task gets; moto draws one that is in no subnet."""
 
-    waiting: tuple[str, ...] = ()
+    next = ""
 
-    @classmethod
-    def take(cls) -> str:
-        first, *rest = cls.waiting
-        cls.waiting = tuple(rest)
-        return first
+
+@contextmanager
+def next_address(address: str) -> Iterator[None]:
+    """Give the task that is launched within this address."""
+    _Addresses.next = address
+    yield
+    _Addresses.next = ""
 
 
 def _missing(reason: str) -> Callable[[Any], Any]:
@@ -195,19 +198,19 @@ class Containers:
         return tasks
 
     def _task(self, wanted: Deployed, placement: Placement) -> str:
-        _Addresses.waiting = (placement.address,)
-        (task,) = self._ecs.run_task(
-            self._cluster,
-            wanted.task_definition,
-            1,
-            None,
-            wanted.deployment_id,
-            None,
-            "FARGATE",
-            _network([placement.subnet], wanted.security_groups),
-            f"service:{wanted.name}",
-            "1.4.0",
-        )
+        with next_address(placement.address):
+            (task,) = self._ecs.run_task(
+                self._cluster,
+                wanted.task_definition,
+                1,
+                None,
+                wanted.deployment_id,
+                None,
+                "FARGATE",
+                _network([placement.subnet], wanted.security_groups),
+                f"service:{wanted.name}",
+                "1.4.0",
+            )
         started = core.naive(wanted.deployed + timedelta(seconds=48))
         revision = self._ecs.describe_task_definition(wanted.task_definition)
         _run(task, revision, started, placement.zone)

@@ -6,6 +6,7 @@ Source: https://docs.aws.amazon.com/elasticloadbalancing/latest/application/targ
 from __future__ import annotations
 
 import hashlib
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -32,6 +33,62 @@ def patch() -> None:
         return health
 
     models.FakeTargetGroup.health_for = with_state
+
+
+# Reason and description of each state, as AWS words them.
+_STATES: dict[str, tuple[str | None, str | None]] = {
+    "initial": ("Elb.RegistrationInProgress", "Target registration is in progress"),
+    "unhealthy": (
+        "Target.ResponseCodeMismatch",
+        "Health checks failed with these codes: [{codes}]",
+    ),
+    "draining": ("Target.DeregistrationInProgress", "Target deregistration is in progress"),
+}
+
+
+@dataclass(frozen=True)
+class Checks:
+    """How a target group finds out, and lets go; in AWS's seconds."""
+
+    interval_s: float
+    unhealthy_after: int
+    drain_s: float
+
+
+def checks(account: str, region: str, group: str) -> Checks:
+    """The health checks of a target group, and its deregistration delay."""
+    found = core.backend("elbv2", account, region).target_groups[group]
+    return Checks(
+        interval_s=float(found.health_check_interval_seconds),
+        unhealthy_after=int(found.unhealthy_threshold_count),
+        drain_s=float(found.attributes["deregistration_delay.timeout_seconds"]),
+    )
+
+
+def register(account: str, region: str, group: str, address: str, port: int) -> None:
+    """Register one address, whose health is not known yet."""
+    backend = core.backend("elbv2", account, region)
+    if group in backend.target_groups:
+        backend.register_targets(group, [{"Id": address, "Port": port}])
+        mark(account, region, group, address, "initial")
+
+
+def mark(account: str, region: str, group: str, address: str, state: str, codes: str = "") -> None:
+    """Set the health of one target; `codes` are the answers that made it unhealthy."""
+    found = core.backend("elbv2", account, region).target_groups.get(group)
+    if not found or address not in found.targets:
+        return
+    reason, description = _STATES.get(state, (None, None))
+    if description:
+        description = description.format(codes=codes)
+    found.targets[address]["sandbox_health"] = (state, reason, description)
+
+
+def remove(account: str, region: str, group: str, address: str) -> None:
+    """Forget one target, if it is there."""
+    found = core.backend("elbv2", account, region).target_groups.get(group)
+    if found and address in found.targets:
+        found.deregister([{"Id": address}])
 
 
 class LoadBalancing:

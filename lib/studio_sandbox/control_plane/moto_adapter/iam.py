@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from datetime import datetime
+from fnmatch import fnmatchcase
 from typing import Any
 
 from studio_sandbox.control_plane.aws_error import InvalidToken
@@ -48,6 +49,41 @@ def caller(account: str, access_key: str, *, protocol: str = "query") -> Caller:
     if not user:
         raise InvalidToken(protocol)
     return Caller(name=user.name, arn=user.arn)
+
+
+def has_role(account: str, arn: str) -> bool:
+    """Whether there is such a role."""
+    return any(role.arn == arn for role in core.backend("iam", account, "aws").get_roles())
+
+
+def may(account: str, role: str, action: str, resource: str) -> bool:
+    """Whether a role's own policies allow it. Conditions are taken as met; boundaries unread."""
+    iam = core.backend("iam", account, "aws")
+    found = iam.get_role_by_arn(role)
+    documents = [*found.policies.values()]
+    documents += [
+        version.document
+        for policy in found.managed_policies.values()
+        for version in policy.versions
+        if version.is_default
+    ]
+    effects = {
+        statement["Effect"]
+        for document in documents
+        for statement in _list(json.loads(document)["Statement"])
+        if _fits(statement.get("Action"), action, any_case=True)
+        and _fits(statement.get("Resource"), resource)
+    }
+    return effects == {"Allow"}
+
+
+def _fits(patterns: Any, text: str, *, any_case: bool = False) -> bool:
+    patterns = [one.lower() if any_case else one for one in _list(patterns or [])]
+    return any(fnmatchcase(text.lower() if any_case else text, one) for one in patterns)
+
+
+def _list(given: Any) -> list[Any]:
+    return given if isinstance(given, list) else [given]
 
 
 class Identities:

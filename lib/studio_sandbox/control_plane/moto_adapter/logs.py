@@ -6,6 +6,7 @@ Source: https://docs.aws.amazon.com/AmazonCloudWatchLogs/latest/APIReference/API
 from __future__ import annotations
 
 import heapq
+import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
@@ -158,3 +159,19 @@ def put_group(
         stream.stored_bytes += len(line.text)
     for stream in group.streams.values():
         stream.last_ingestion_time = core.from_ms(stream.events[-1].ingestion_time)
+
+
+def append(account: str, region: str, name: str, stream: str, text: str) -> None:
+    """Write one line now, making its stream when there is none; nothing without the group."""
+    from moto.logs.models import LogEvent
+
+    group = core.backend("logs", account, region).groups.get(name)
+    if group is None:
+        return
+    if stream not in group.streams:
+        group.create_log_stream(stream)
+    now_ms = int(time.time() * 1000)
+    found = group.streams[stream]
+    found.events.append(LogEvent(now_ms, {"timestamp": now_ms, "message": text}))
+    found.stored_bytes += len(text)
+    found.last_ingestion_time = core.from_ms(now_ms)

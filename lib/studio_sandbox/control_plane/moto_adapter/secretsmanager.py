@@ -85,6 +85,12 @@ def _list_secret_version_ids(self: Any) -> str:
     return json.dumps({"ARN": secret.arn, "Name": secret.name, "Versions": versions})
 
 
+def find(account: str, region: str, reference: str) -> str:
+    """The ARN that a reference means; empty when there is no such secret, or it is deleted."""
+    found = core.backend("secretsmanager", account, region).secrets.get(reference)
+    return "" if found is None or found.is_deleted() else str(found.arn)
+
+
 @dataclass(frozen=True)
 class Version:
     """One value of a secret; `stage` is AWSCURRENT or AWSPREVIOUS."""

@@ -1,0 +1,16 @@
+"""How much faster than AWS the sandbox's tasks start, pass checks and drain: one factor.
+
+Every duration in the data plane is written as AWS has it, or read from the target group that
+sets it, and divided here. Times that are shown are real: only waits are shorter.
+"""
+
+from __future__ import annotations
+
+FACTOR = 50  # a task that takes 50 s to start on Fargate takes one here
+
+TICK_S = 0.1  # how often the scheduler looks while anything is in flight
+
+
+def seconds(on_aws: float) -> float:
+    """How long what takes `on_aws` seconds there takes here."""
+    return on_aws / FACTOR

@@ -1,0 +1,64 @@
+"""Why a task cannot start: read from the world as it is, in the words that AWS has for it.
+
+Source: https://docs.aws.amazon.com/AmazonECS/latest/developerguide/stopped-task-error-codes.html
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from studio_sandbox.control_plane.moto_adapter import ecr, iam, secretsmanager
+
+_NO_SECRET = "Secrets Manager can't find the specified secret."  # noqa: S105  a sentence
+
+
+def why_not(account: str, region: str, task_id: str, revision: Any) -> str:
+    """The reason that a task of this revision is stopped with; empty when it can start."""
+    role = revision.execution_role_arn or ""
+    containers: list[dict[str, Any]] = revision.container_definitions
+    if role and not iam.has_role(account, role):
+        return (
+            f"ECS was unable to assume the role '{role}' that was provided for this task. Please "
+            "verify that the role being passed has the proper trust relationship and permissions "
+            "and that your IAM user has permissions to pass this role."
+        )
+    for container in containers:
+        for secret in container.get("secrets", []):
+            if error := _unreadable(account, region, task_id, role, secret["valueFrom"]):
+                return (
+                    "ResourceInitializationError: unable to pull secrets or registry auth: "
+                    "execution resource retrieval failed: unable to retrieve secret from asm: "
+                    f"service call has been retried 1 time(s): {error}"
+                )
+    missing = (_not_pulled(account, container["image"]) for container in containers)
+    return next((reason for reason in missing if reason), "")
+
+
+def _unreadable(account: str, region: str, task_id: str, role: str, reference: str) -> str:
+    """Why one secret is not handed out. A reference may end in `:key:stage:version`."""
+    name = ":".join(reference.split(":")[:7])
+    where = name.split(":")[3] if name.startswith("arn:aws:secretsmanager:") else ""
+    failed = f"failed to fetch secret {name} from secrets manager"
+    arn = secretsmanager.find(account, where or region, name) if where else ""
+    # AWS answers about permission first, so that nobody learns which secrets exist
+    if not role or not iam.may(account, role, "secretsmanager:GetSecretValue", arn or name):
+        who = f"arn:aws:sts::{account}:assumed-role/{role.rsplit('/', 1)[-1]}/{task_id}"
+        return (
+            f"{failed}: AccessDeniedException: User: {who} is not authorized to perform: "
+            f"secretsmanager:GetSecretValue on resource: {name} because no identity-based policy "
+            "allows the secretsmanager:GetSecretValue action"
+        )
+    return "" if arn else f"{failed}: ResourceNotFoundException: {_NO_SECRET}"
+
+
+def _not_pulled(account: str, image: str) -> str:
+    try:
+        if ecr.digest(account, image):
+            return ""
+        error = f"{image}: not found"
+    except ValueError:  # no registry but this account's own can be reached
+        error = "failed to do request: dial tcp: i/o timeout"
+    return (
+        "CannotPullContainerError: pull image manifest has been retried 1 time(s): "
+        f"failed to resolve ref {image}: {error}"
+    )
