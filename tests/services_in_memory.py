@@ -1,4 +1,4 @@
-"""ECS services in memory, in boto3's words, for what a sandbox without a data plane refuses.
+"""ECS services in memory, in boto3's words, for waits and answers that a test has to time.
 
 Deployments move on only when a test says so. It counts what it is told to change.
 """
