@@ -56,10 +56,10 @@ class Life:
             task.run(self._now)
             task.say(_line("INFO", "started"))
             if service and not targets:
-                service.rollout.failures = service.primary["failedTasks"] = 0
+                service.succeeded(task)
 
     def _activate(self, task: LiveTask, service: LiveService | None, targets: list[Target]) -> None:
-        if reason := task_start.why_not(self._account, self._region, task.id, task.revision):
+        if reason := task_start.why_not(self._account, task.id, task.revision):
             task.fail(self._now, reason=reason)
         elif crash := self._behaviours.of("crash", task.revision_name, task.image):
             for line in crash.log or [_line("ERROR", "startup failed, exiting")]:
@@ -86,7 +86,7 @@ class Life:
         if sick is None:
             if task.life.health != "healthy" and passed >= pace.seconds(checks.interval_s):
                 task.check(targets, "healthy")
-                service.rollout.failures = service.primary["failedTasks"] = 0
+                service.succeeded(task)
             return task.life.health != "healthy"
         if passed >= pace.seconds(checks.interval_s * checks.unhealthy_after):
             self._unhealthy(task, service, targets, str(sick.status), sick.log)

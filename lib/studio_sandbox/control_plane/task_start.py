@@ -12,7 +12,7 @@ from studio_sandbox.control_plane.moto_adapter import ecr, iam, secretsmanager
 _NO_SECRET = "Secrets Manager can't find the specified secret."  # noqa: S105  a sentence
 
 
-def why_not(account: str, region: str, task_id: str, revision: Any) -> str:
+def why_not(account: str, task_id: str, revision: Any) -> str:
     """The reason that a task of this revision is stopped with; empty when it can start."""
     role = revision.execution_role_arn or ""
     containers: list[dict[str, Any]] = revision.container_definitions
@@ -24,22 +24,28 @@ def why_not(account: str, region: str, task_id: str, revision: Any) -> str:
         )
     for container in containers:
         for secret in container.get("secrets", []):
-            if error := _unreadable(account, region, task_id, role, secret["valueFrom"]):
+            if error := _unreadable(account, task_id, role, secret["valueFrom"]):
                 return (
                     "ResourceInitializationError: unable to pull secrets or registry auth: "
-                    "execution resource retrieval failed: unable to retrieve secret from asm: "
-                    f"service call has been retried 1 time(s): {error}"
+                    f"execution resource retrieval failed: unable to retrieve {error}"
                 )
     missing = (_not_pulled(account, container["image"]) for container in containers)
     return next((reason for reason in missing if reason), "")
 
 
-def _unreadable(account: str, region: str, task_id: str, role: str, reference: str) -> str:
+def _unreadable(account: str, task_id: str, role: str, reference: str) -> str:
     """Why one secret is not handed out. A reference may end in `:key:stage:version`."""
+    if not reference.startswith("arn:aws:secretsmanager:"):  # a parameter of SSM: there is none
+        return (
+            "secrets from ssm: service call has been retried 1 time(s): "
+            f"invalid parameters: {reference}"
+        )
     name = ":".join(reference.split(":")[:7])
-    where = name.split(":")[3] if name.startswith("arn:aws:secretsmanager:") else ""
-    failed = f"failed to fetch secret {name} from secrets manager"
-    arn = secretsmanager.find(account, where or region, name) if where else ""
+    failed = (
+        "secret from asm: service call has been retried 1 time(s): "
+        f"failed to fetch secret {name} from secrets manager"
+    )
+    arn = secretsmanager.find(account, name.split(":")[3], name)
     # AWS answers about permission first, so that nobody learns which secrets exist
     if not role or not iam.may(account, role, "secretsmanager:GetSecretValue", arn or name):
         who = f"arn:aws:sts::{account}:assumed-role/{role.rsplit('/', 1)[-1]}/{task_id}"

@@ -118,9 +118,10 @@ class LiveService:
         for one in earlier:
             one["status"] = "ACTIVE"
         again = next((one for one in self.deployments if one["id"] == made), None)
-        primary = again or {**self.primary, "id": made, "createdAt": now, "failedTasks": 0}
+        primary = again or {**self.primary, "id": made, "createdAt": now}
         primary.update(
             status="PRIMARY",
+            failedTasks=0,
             taskDefinition=revision,
             desiredCount=self.desired,
             updatedAt=now,
@@ -177,6 +178,13 @@ class LiveService:
             rolloutStateReason="ECS deployment circuit breaker: tasks failed to start.",
             updatedAt=core.now(),
         )
+
+    def succeeded(self, task: LiveTask) -> None:
+        """One of its tasks came up: failures are counted in a row."""
+        for one in self.deployments:
+            if one["id"] == task.deployment:
+                one["failedTasks"] = 0
+                self.rollout.failures = 0
 
     def failed(self, task: LiveTask, now: float) -> None:
         """One of its tasks failed; the more in a row, the later the next is launched."""
