@@ -1,0 +1,1 @@
+"""Proofs: promises of the runbook, tried many times on the real servers of a sandbox."""
