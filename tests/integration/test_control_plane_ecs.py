@@ -63,7 +63,7 @@ class Studio:
         while time.monotonic() < deadline:
             if found := holds():
                 return found
-            time.sleep(0.05)
+            time.sleep(0.1)
         raise AssertionError(f"not within {DEADLINE_S} s: {what}")
 
     def until_steady(self, name: str) -> Service:
