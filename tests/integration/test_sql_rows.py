@@ -1,0 +1,184 @@
+"""Rows of a real table: two workers at once, rows that a worker holds, jobs that went on since."""
+
+from __future__ import annotations
+
+import os
+import traceback
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy
+from tests.support import Bench, environment_in
+
+from runbook.change import undo
+from runbook.change.plan import Plan
+from runbook.change.saved import SavedPlan
+from runbook.errors import PlanStale
+from runbook.record.runs import Run
+from runbook.studio import jobs, rows
+from studio_sandbox.box import Box
+
+STUCK = 12
+
+
+@pytest.fixture
+def bench(fresh_box: Box, tmp_path: Path) -> Iterator[Bench]:
+    bench = Bench(environment_in(tmp_path / "record"))
+    with bench.clients.database_writer.begin() as connection:
+        connection.execute(sqlalchemy.text("DELETE FROM jobs WHERE status = 'processing'"))
+        connection.execute(
+            sqlalchemy.text(
+                "INSERT INTO jobs (kind, status, updated_at) SELECT 'video_gen', 'processing', "
+                "(now() AT TIME ZONE 'UTC') - make_interval(hours => n) "
+                "FROM generate_series(2, :last) n"
+            ),
+            {"last": STUCK + 1},
+        )
+    yield bench
+    bench.close()
+
+
+def planned_requeue(bench: Bench) -> SavedPlan:
+    stuck = jobs.find_stuck(bench.clients.database, older_than_minutes=60)
+    plan: Plan = jobs.plan_requeue(stuck, outcome="pending", at_most=1000)
+    return bench.save(*plan.changes)
+
+
+def keys_of(planned: SavedPlan) -> list[str]:
+    (change,) = planned.plan.changes
+    assert change.rows
+    return [row["key"] for row in planned.rows(change.rows)]
+
+
+def states(bench: Bench, keys: list[str]) -> dict[str, str]:
+    query = sqlalchemy.text("SELECT id::text, status FROM jobs WHERE id::text = ANY(:keys)")
+    with bench.clients.database.connect() as connection:
+        found: Any = connection.execute(query, {"keys": keys}).all()
+    return dict(found)
+
+
+def complete(bench: Bench, key: str) -> None:
+    """A worker finishes this job."""
+    query = sqlalchemy.text(
+        "UPDATE jobs SET status = 'completed', updated_at = now() AT TIME ZONE 'UTC' "
+        "WHERE id::text = :key"
+    )
+    with bench.clients.database_writer.begin() as connection:
+        connection.execute(query, {"key": key})
+
+
+def test_a_job_that_completed_since_is_touched_neither_by_apply_nor_by_undo(bench: Bench) -> None:
+    planned, run = planned_requeue(bench), bench.begin()
+    keys = keys_of(planned)
+    assert len(keys) == STUCK
+    complete(bench, keys[0])
+    bench.door(run).apply(planned)
+    assert states(bench, keys) == {keys[0]: "completed", **dict.fromkeys(keys[1:], "pending")}
+
+    complete(bench, keys[1])
+    back = bench.save(*undo.plan_undo(run).changes)
+    assert set(keys_of(back)) == set(keys[1:])
+    bench.door().apply(back)
+    assert states(bench, keys) == {
+        **dict.fromkeys(keys[:2], "completed"),
+        **dict.fromkeys(keys[2:], "processing"),
+    }
+
+
+def test_undo_gives_each_row_its_own_time_back(bench: Bench) -> None:
+    before = bench.checksum()
+    run = bench.begin()
+    bench.door(run).apply(planned_requeue(bench))
+    assert bench.checksum() != before
+
+    bench.door().apply(bench.save(*undo.plan_undo(run).changes))
+    assert bench.checksum() == before
+
+
+def test_a_row_that_a_worker_holds_is_passed_over(bench: Bench) -> None:
+    planned = planned_requeue(bench)
+    keys = keys_of(planned)
+    held = bench.clients.database_writer.connect()
+    held.execute(
+        sqlalchemy.text("SELECT 1 FROM jobs WHERE id::text = :key FOR UPDATE"), {"key": keys[3]}
+    )
+    try:
+        outcome = bench.door().apply(planned)
+    finally:
+        held.rollback()
+        held.close()
+
+    assert outcome.actual[0].found["rows"] == STUCK - 1
+    assert states(bench, keys) == {
+        **dict.fromkeys(keys, "pending"),
+        keys[3]: "processing",
+    }
+
+
+def test_a_plan_none_of_whose_rows_is_left_is_stale(bench: Bench) -> None:
+    planned = planned_requeue(bench)
+    for key in keys_of(planned):
+        complete(bench, key)
+    with bench.unchanged(), pytest.raises(PlanStale, match="none of 12 rows"):
+        bench.door().apply(planned)
+
+
+def test_of_two_workers_that_race_the_requeue_nothing_is_lost_or_doubled(
+    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each has a record of its own, and so no lock of the other's: the rows have to settle it."""
+    monkeypatch.setattr(rows, "CHUNK", 1)  # so that the two overlap where they can
+    workers = [Bench(environment_in(tmp_path / f"record-{number}")) for number in range(2)]
+    plans = [planned_requeue(worker) for worker in workers]
+    keys = keys_of(plans[0])
+    go, let_go = os.pipe()
+    pids = []
+    for worker, planned in zip(workers, plans, strict=True):
+        pid = os.fork()
+        if pid == 0:
+            _requeue_and_exit(worker, planned, go, let_go)
+        pids.append(pid)
+    os.close(let_go)
+    codes = [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in pids]
+    os.close(go)
+    for worker in workers:
+        worker.close()
+
+    assert sum(codes) == STUCK, codes
+    assert states(bench, keys) == dict.fromkeys(keys, "pending")
+
+
+def _requeue_and_exit(worker: Bench, planned: SavedPlan, go: int, let_go: int) -> None:
+    """In a fork: apply the plan when the parent says so; the exit code is the number of rows."""
+    code = 99
+    try:
+        os.close(let_go)
+        mine = Bench(worker.environment)  # connections are not shared with the parent
+        door, _ = mine.door(), mine.clients.database_writer
+        os.read(go, 1)
+        try:
+            code = sum(each.found["rows"] for each in door.apply(planned).actual)
+        except PlanStale:
+            code = 0
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        os._exit(code)
+
+
+def test_an_interrupt_in_the_middle_of_a_chunk_leaves_no_open_intent(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    planned, run = planned_requeue(bench), bench.begin()
+    update = rows._update
+
+    def interrupted(*arguments: Any) -> None:
+        update(*arguments)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(rows, "_update", interrupted)
+    with bench.unchanged(), pytest.raises(KeyboardInterrupt):
+        bench.door(run).apply(planned)
+    assert Run(run.store, run.id).journal.unresolved() == []
