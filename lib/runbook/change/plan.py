@@ -67,7 +67,7 @@ class Change:
     """One change of one target: what is there, and what is to be there.
 
     `kind` names the pair of functions that read and apply it; `target` is what is locked and
-    guarded (`ecs:ai-studio-cluster/ai-studio-gateway`). `before` and `after` have the same keys.
+    guarded (`ecs:CLUSTER/SERVICE`). `before` and `after` have the same keys.
     Raises BadInput for anything but JSON, and for a value that is known to be a secret.
     """
 
