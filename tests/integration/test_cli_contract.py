@@ -150,3 +150,17 @@ def test_a_rehearsal_is_on_record_and_dates_its_section(module_box: Box) -> None
     assert len(row["runs"]) == 2
     listed = next(each for each in told("list") if each["slug"] == "clear-stuck-jobs")
     assert listed["last_drill"]
+
+
+def test_a_run_that_never_knew_who_it_was_is_listed_like_any_other(
+    tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RUNBOOK_HOME", str(tmp_path))  # no sandbox runs there
+    refused = ask("run", "clear-stuck-jobs", "--json")
+    assert refused.returncode == 2
+    assert json.loads(refused.stdout)["error"]["next"] == "Start it: ./runbook sandbox up"
+    listed = ask("runs")
+    assert listed.returncode == 0, listed.stderr
+    assert "refused" in listed.stdout
+    (row,) = told("runs")
+    assert (row["operator"], row["changes_applied"], row["result"]) == (None, 0, None)

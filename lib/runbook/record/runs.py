@@ -96,6 +96,11 @@ class Run:
             apply=apply,
             incident=incident or None,
             break_glass=break_glass or None,
+            operator=None,  # who AWS says we are: known once it has been asked
+            exit_code=None,
+            changes_applied=0,
+            result=None,
+            error=None,
         )
         return run
 
