@@ -162,6 +162,8 @@ def run(
             break_glass=break_glass,
         )
         _seal_cut_off(asked.environment.name)
+        if break_glass:
+            _complain("GLASS BROKEN, past approval, freezes and windows.", "It is on record.")
         ended = runner.run(asked, _watch())
     except RunbookError as error:
         ended = runner.refused(section, error)

@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -164,3 +165,14 @@ def test_a_run_that_never_knew_who_it_was_is_listed_like_any_other(
     assert "refused" in listed.stdout
     (row,) = told("runs")
     assert (row["operator"], row["changes_applied"], row["result"]) == (None, 0, None)
+
+
+def test_breaking_the_glass_is_loud_and_on_record(module_box: Box) -> None:
+    done = ask("run", "clear-stuck-jobs", "--break-glass", "the approver is asleep", "--json")
+    assert done.returncode == 0, done.stderr
+    assert "GLASS BROKEN" in done.stderr
+    run = json.loads(done.stdout)
+    notebook = json.loads(Path(run["notebook"]).read_text(encoding="utf-8"))
+    assert "the approver is asleep" in "".join(notebook["cells"][0]["source"])
+    about = json.loads(Path(run["notebook"]).with_name("run.json").read_text(encoding="utf-8"))
+    assert about["break_glass"] == "the approver is asleep"

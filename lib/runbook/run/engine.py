@@ -270,6 +270,10 @@ def _banner(sealed: dict[str, Any], *, stopped: bool) -> str:
         f"**{sealed['verdict'].replace('_', ' ').upper()}** · {sealed['section']} · "
         f"{sealed['environment']} · {sealed['started_at'][:19]} UTC · run `{sealed['run_id']}`"
     ]
+    if sealed["break_glass"]:
+        lines.append(
+            f"**GLASS BROKEN**, past approval, freezes and windows: {sealed['break_glass']}"
+        )
     if sealed["error"]:
         error = sealed["error"]
         way_on = f" **{error['next']}**" if error["next"] else ""
