@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from tests.support import VALUE, Bench, SetClock, environment_in, in_other_proce
 
 from runbook.change import kinds, reconcile, undo
 from runbook.change.kinds import register
+from runbook.change.lock import Locks
 from runbook.change.plan import Change, Json
 from runbook.clients import Clients
 from runbook.errors import (
@@ -349,6 +351,36 @@ def test_a_result_that_cannot_be_written_is_never_told_as_nothing_changed(bench:
     assert not isinstance(told.value, Refused)
     assert bench.value(one) == 2
     assert len(run.journal.unresolved()) == 1
+
+
+def test_an_open_intent_of_a_live_kernel_is_reconciled_once_it_holds_no_lock(bench: Bench) -> None:
+    one = bench.target("one", 1)
+    planned = bench.save(value_change(one, 1, 2))
+    run = Run(Full(bench.store.root, "result"), bench.begin().id)
+    with pytest.raises(Exception, match="No space left"):
+        bench.door(run).apply(planned)
+    (finding,) = reconcile.reconcile(bench.clients, bench.store, by="a test")
+    assert (finding.run, finding.target, finding.outcome) == (run.id, one, "done")
+    assert Run(bench.store, run.id).journal.unresolved() == []
+
+
+def test_a_run_that_is_at_work_is_not_reconciled_under_its_feet(bench: Bench) -> None:
+    one = bench.target("one", 1)
+    run = bench.begin()
+    locks = Locks(run, holder="somebody", lease=timedelta(minutes=5))
+    with locks.hold([one], step="a test"):
+        run.journal.intent(0, VALUE, one)
+        assert list(reconcile.cut_off(bench.store)) == []
+    assert [each.id for each in reconcile.cut_off(bench.store)] == [run.id]
+
+
+def test_one_run_applies_one_plan(bench: Bench) -> None:
+    one, two = bench.target("one", 1), bench.target("two", 1)
+    door = bench.door()
+    door.apply(bench.save(value_change(one, 1, 2)))
+    second = bench.save(value_change(two, 1, 2))
+    with bench.unchanged(), pytest.raises(Refused, match="one run applies one plan"):
+        door.apply(second)
 
 
 @pytest.mark.parametrize(("done", "outcome"), [(True, "done"), (False, "failed")])

@@ -113,6 +113,7 @@ class Door:
         the plan's `on_failure` decides what becomes of those already made.
         """
         plan, started = planned.plan, time.monotonic()
+        self._refuse_second_plan(plan)
         self._run.write_json("plan.json", plan.on_record())
         self._refuse_unless_allowed(planned)
         locks = Locks(
@@ -135,6 +136,16 @@ class Door:
             "applied", digest=plan.digest, changes=outcome.changes_applied, verified=True
         )
         return outcome
+
+    def _refuse_second_plan(self, plan: Plan) -> None:
+        """One run applies one plan, so that its record can be undone as a whole."""
+        entries = self._run.journal.entries()
+        applied = [each["digest"] for each in entries if each["entry"] == "applying"]
+        if any(digest != plan.digest for digest in applied):
+            raise Refused(
+                f"This run has applied {applied[0][:11]} already; one run applies one plan.",
+                next="Run the notebook again from its first cell: that begins a new run.",
+            )
 
     def _refuse_unless_allowed(self, planned: SavedPlan) -> None:
         now, rails = self._clock.now(), self._settings.guardrails

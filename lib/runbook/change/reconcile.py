@@ -7,10 +7,11 @@ from dataclasses import dataclass
 
 from runbook.change import saved
 from runbook.change.kinds import kind_of
+from runbook.change.lock import leases
 from runbook.change.plan import Change, Plan, restrict
 from runbook.clients import Clients
 from runbook.record.journal import Intent, Journal
-from runbook.record.runs import Run, is_alive
+from runbook.record.runs import Run
 from runbook.record.store import Store
 
 
@@ -56,13 +57,16 @@ def reconcile(clients: Clients, store: Store, *, by: str) -> Iterator[Finding]:
 
 
 def cut_off(store: Store) -> Iterator[Run]:
-    """Runs with open intents whose process is gone, oldest first."""
+    """Runs with open intents that are not at work: gone, or without a lock; oldest first.
+
+    A kernel can outlive what it failed to finish: its process is there, its locks are not.
+    """
+    at_work = {lease.run for lease in leases(store) if not lease.abandoned}
     for key in store.keys("runs"):
         if not key.endswith("/journal.jsonl"):
             continue
         run = Run(store, key.split("/")[1])
-        about = run.read()
-        if not is_alive(about["process"], about["host"]) and run.journal.unresolved():
+        if run.id not in at_work and run.journal.unresolved():
             yield run
 
 

@@ -108,6 +108,7 @@ def _noted(run: Run) -> Stop | None:
 
 def _changes_applied(run: Run) -> int:
     """Changes of the plan that were made, and not taken back."""
-    done = run.journal.done()
-    taken_back = {intent.change for intent, _ in done if intent.detail.get("takes_back")}
-    return len({intent.change for intent, _ in done} - taken_back)
+    stands: dict[int, bool] = {}  # by position in the plan, as the last word on it was
+    for intent, _ in run.journal.done():
+        stands[intent.change] = not intent.detail.get("takes_back")
+    return sum(stands.values())
