@@ -27,6 +27,7 @@ from runbook.change.saved import SavedPlan, rows_of
 from runbook.change.undo import plan_undo
 from runbook.clients import Clients
 from runbook.errors import BadInput, Declined, NotVerified, Refused, RunbookError
+from runbook.record import redaction
 from runbook.record.runs import Run, runs, store_of
 from runbook.run import request, sections
 from runbook.run.verdict import seal
@@ -75,6 +76,7 @@ class Runbook:
         self._run = self._join() if self.mode == "headless" else self._begin()
         self.clients = Clients(self.environment, run_id=self._run.id)
         self._outcome: Outcome | None = None
+        redaction.guard_kernel(_shell())
         self._listen()
         identity = self.clients.identity
         self._run.update(operator=identity.name, principal=identity.principal)
@@ -163,7 +165,7 @@ class Runbook:
 
     def found(self, status: Status = "ok", **data: Any) -> None:
         """Put what the section found on record, as data: `result` of `run --json`."""
-        self._run.update(result={"status": status, **data})
+        self._run.update(result=redaction.mask_all({"status": status, **data}))
 
     def where(self) -> Page:
         """Where am I: environment, account, region, identity, run."""
@@ -266,7 +268,7 @@ class Runbook:
         self._run.journal.write(
             "stopped",
             **{"class": type(error).__name__},
-            message=error.message if known else str(error)[:2000],
+            message=redaction.mask(error.message if known else str(error)[:2000]),
             next=error.next if known else "",
             refused=isinstance(error, Refused),
         )
