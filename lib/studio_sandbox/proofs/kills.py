@@ -1,9 +1,9 @@
 """Kill whoever applies a plan, at random moments, and see that the record tells the truth.
 
 A worker is a fork of this process that applies a saved plan and is killed (SIGKILL). What the
-servers hold is compared with its journal: PostgreSQL's trigger and Redis's transaction note each
-mutation on their own, under the transaction's or the intent's id. Then the intents that were left
-open are reconciled, the finding is compared with the servers, and the plan is resumed to its end.
+servers themselves noted of its mutations (scenarios.py) is compared with its journal. Then the
+intents that were left open are reconciled, the finding is compared with the servers, and the plan
+is resumed to its end.
 
 A SIGKILL leaves the machine's page cache alone: that intents survive a power cut is what fsync
 promises, and is not tried here.
@@ -11,26 +11,20 @@ promises, and is not tried here.
 
 from __future__ import annotations
 
-import json
 import os
 import random
 import signal
 import statistics
 import time
-from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
-
-import sqlalchemy
 
 from runbook import settings
 from runbook.change.door import Door
-from runbook.change.kinds import register
-from runbook.change.plan import KNOWN_AFTER_APPLY, Change, Json, Origin, Plan
+from runbook.change.plan import Plan
 from runbook.change.reconcile import reconcile
 from runbook.change.saved import SavedPlan
 from runbook.clients import Clients
@@ -38,143 +32,9 @@ from runbook.errors import Failed, PlanStale, Unresolved
 from runbook.record.journal import Intent
 from runbook.record.runs import Run
 from runbook.settings import Environment
-from runbook.studio import rows as sql_rows
-from runbook.studio.rows import Table, plan_update
+from studio_sandbox.proofs.scenarios import Scenario, prepared
 
-_TABLE = Table("proof_rows", key="id", stamp="updated_at", columns=("status", "updated_at"))
-_VALUE = "proof-value"
 _SETTLED_WITHIN_S = 10.0  # a server needs a moment to notice that its client is gone
-_MAKE = """
-    CREATE TABLE proof_rows (id uuid PRIMARY KEY, status text, updated_at timestamp);
-    CREATE TABLE proof_writes (id uuid, status text, xid text);
-    CREATE FUNCTION proof_note() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
-        INSERT INTO proof_writes VALUES (NEW.id, NEW.status, pg_current_xact_id()::text);
-        RETURN NEW; END $$;
-    CREATE TRIGGER proof_note AFTER UPDATE ON proof_rows
-        FOR EACH ROW EXECUTE FUNCTION proof_note();
-"""
-_DROP = """
-    DROP TABLE IF EXISTS proof_rows, proof_writes;
-    DROP FUNCTION IF EXISTS proof_note;
-"""
-_FILL = """
-    TRUNCATE proof_rows, proof_writes;
-    INSERT INTO proof_rows
-    SELECT gen_random_uuid(), 'processing', timestamp '2026-01-01' FROM generate_series(1, :rows);
-"""
-
-
-class Scenario(ABC):
-    """A plan of one kind, and what the server itself says of every mutation made by it."""
-
-    name: str
-    open_s: float  # about how long an intent is open
-
-    def __init__(self, clients: Clients, rng: random.Random) -> None:
-        self.clients = clients
-        self.rng = rng
-
-    @abstractmethod
-    def plan(self) -> Plan:
-        """Prepare the world and plan to change it."""
-
-    @abstractmethod
-    def mutations(self) -> set[str]:
-        """What the server noted: the marks of all mutations that it made."""
-
-    @abstractmethod
-    def mark(self, intent: Intent) -> str:
-        """The mark under which an intent's mutation is noted."""
-
-    @abstractmethod
-    def doubled(self) -> int:
-        """Things that were changed more than once."""
-
-    @abstractmethod
-    def unfinished(self) -> int:
-        """Things that are not as planned."""
-
-
-class RowsScenario(Scenario):
-    """`sql-rows`: three chunks of a table whose trigger notes each row with its transaction."""
-
-    name = sql_rows.KIND
-    open_s = 0.06
-
-    def plan(self) -> Plan:
-        count = self.rng.randint(2001, 3000)
-        with self.clients.database_writer.begin() as connection:
-            for statement in filter(str.strip, _FILL.split(";")):
-                connection.execute(sqlalchemy.text(statement), {"rows": count})
-            ids = connection.execute(sqlalchemy.text("SELECT id::text FROM proof_rows")).scalars()
-            before = {"status": "processing", "updated_at": "2026-01-01T00:00:00"}
-            after = {"status": "pending", "updated_at": KNOWN_AFTER_APPLY}
-            planned = [{"key": key, "before": before, "after": after} for key in ids]
-        summary = ({"status": side["status"], "rows": count} for side in (before, after))
-        first, second = summary
-        return _plan(plan_update(_TABLE, planned, before=first, after=second))
-
-    def mutations(self) -> set[str]:
-        return {str(xid) for (xid,) in self._ask("SELECT DISTINCT xid FROM proof_writes")}
-
-    def mark(self, intent: Intent) -> str:
-        return str(intent.detail["xid"])
-
-    def doubled(self) -> int:
-        return len(self._ask("SELECT id FROM proof_writes GROUP BY id HAVING count(*) > 1"))
-
-    def unfinished(self) -> int:
-        return len(self._ask("SELECT id FROM proof_rows WHERE status <> 'pending'"))
-
-    def _ask(self, query: str) -> list[Any]:
-        with self.clients.database.connect() as connection:
-            return list(connection.execute(sqlalchemy.text(query)).all())
-
-
-class ValuesScenario(Scenario):
-    """`proof-value`: eight keys, a change each; a list beside each notes the intents' ids."""
-
-    name = _VALUE
-    open_s = 0.002
-
-    def plan(self) -> Plan:
-        prefix = f"proof:{self.rng.getrandbits(64):016x}"
-        self.targets = [f"{prefix}:{index}" for index in range(8)]
-        for target in self.targets:
-            self.clients.redis.set(target, json.dumps({"n": 1}))
-        return _plan(*(Change(_VALUE, each, {"n": 1}, {"n": 2}) for each in self.targets))
-
-    def mutations(self) -> set[str]:
-        return {mark for target in self.targets for mark in self._writes(target)}
-
-    def mark(self, intent: Intent) -> str:
-        return intent.id
-
-    def doubled(self) -> int:
-        return sum(len(self._writes(target)) > 1 for target in self.targets)
-
-    def unfinished(self) -> int:
-        return sum(_read(self.clients, target) != {"n": 2} for target in self.targets)
-
-    def _writes(self, target: str) -> list[str]:
-        found: Any = self.clients.redis.lrange(f"{target}:writes", 0, -1)
-        return list(found)
-
-
-def _read(clients: Clients, target: str) -> Json:
-    stored: Any = clients.redis.get(target)
-    return json.loads(stored) if stored is not None else None
-
-
-def _apply(clients: Clients, change: Change, intent: Intent) -> None:
-    pipeline = clients.redis.pipeline(transaction=True)
-    pipeline.set(change.target, json.dumps(change.after))
-    pipeline.rpush(f"{change.target}:writes", intent.id)
-    pipeline.execute()
-
-
-register(_VALUE, read=_read, apply=_apply)
-SCENARIOS: tuple[type[Scenario], ...] = (RowsScenario, ValuesScenario)
 
 
 @dataclass
@@ -227,13 +87,12 @@ def prove_kills(
 ) -> KillProof:
     """Kill `runs` workers, or as many as fit in `within_s`, in the sandbox that runs.
 
-    The record of these runs is kept in the folder `record`; tables and keys of the proof's own
-    are removed afterwards.
+    The record of these runs is kept in the folder `record`; what the proof made or changed in the
+    world is put back afterwards.
     """
     began, rng = time.monotonic(), random.Random(seed)  # noqa: S311
     environment = _environment(record)
-    with _tables(environment) as clients:
-        scenarios = [make(clients, rng) for make in SCENARIOS]
+    with prepared(environment, rng) as scenarios:
         tallies = [Tally(scenario.name) for scenario in scenarios]
         usual = [_usual_seconds(scenario, environment) for scenario in scenarios]
         for number in range(runs):
@@ -259,7 +118,7 @@ def _one_kill(
 ) -> None:
     planned = _save(scenario.plan(), scenario.clients, environment)
     run = _begin(environment)
-    ended = _killed(planned, environment, run, delay_s, aimed_s)
+    ended = _killed(scenario, planned, environment, run, delay_s, aimed_s)
     tally.kills += 1
     open_intents = run.journal.unresolved()
     tally.moments[_moment(run, ended)] += 1
@@ -272,32 +131,43 @@ def _one_kill(
     findings = _reconciled(scenario, environment, run)
     made, intents = scenario.mutations(), _intents(run)
     tally.intents += len(intents)
-    wrong("mutations without an intent", len(made - {scenario.mark(each) for each in intents}))
+    marks = {each.id: scenario.marks(run, each) for each in intents}
+    wrong("mutations without an intent", len(made - set().union(*marks.values())))
     wrong("changed twice when killed", scenario.doubled())
     closed = {intent.id for intent, _ in run.journal.done()}
     for intent in open_intents:
         outcome = findings.get(intent.id, "unknown")
         tally.reconciled[outcome] += 1
-        truth = "done" if scenario.mark(intent) in made else "failed"
+        truth = "done" if marks[intent.id] <= made else "failed"
         wrong(f"reconciled as {outcome}, was {truth}", int(outcome != truth))
     for intent in intents:
-        happened, told = scenario.mark(intent) in made, intent.id in closed
+        happened, told = marks[intent.id] <= made, intent.id in closed
+        wrong("made in part", int(not happened and bool(marks[intent.id] & made)))
         wrong("done on record, not made", int(told and not happened))
         wrong("made, not done on record", int(happened and not told))
     resumed = _begin(environment)
+    clients = Clients(environment, run_id=resumed.id)
     try:
-        Door(scenario.clients, resumed).apply(planned)
+        Door(clients, resumed).apply(planned)
     except PlanStale:
         if not ended:  # only who came to the end has used the plan up
             applied = any(entry["entry"] == "applied" for entry in run.journal.entries())
             wrong("resume refused", int(not applied))
+    finally:
+        clients.close()
     wrong("not as planned after the resume", scenario.unfinished())
     wrong("changed twice after the resume", scenario.doubled())
-    marks = {scenario.mark(each) for one in (run, resumed) for each in _intents(one)}
-    wrong("mutations without an intent after the resume", len(scenario.mutations() - marks))
+    meant = {
+        mark
+        for one in (run, resumed)
+        for each in _intents(one)
+        for mark in scenario.marks(one, each)
+    }
+    wrong("mutations without an intent after the resume", len(scenario.mutations() - meant))
 
 
 def _killed(
+    scenario: Scenario,
     planned: SavedPlan,
     environment: Environment,
     run: Run,
@@ -312,7 +182,7 @@ def _killed(
     ready, tell = os.pipe()
     pid = os.fork()
     if pid == 0:
-        _work(planned, environment, run, tell)
+        _work(scenario, planned, environment, run, tell)
     os.close(tell)
     try:
         os.read(ready, 1)
@@ -342,12 +212,14 @@ def _wait_for_an_intent(pid: int, run: Run) -> None:
             return
 
 
-def _work(planned: SavedPlan, environment: Environment, run: Run, tell: int) -> None:
+def _work(
+    scenario: Scenario, planned: SavedPlan, environment: Environment, run: Run, tell: int
+) -> None:
     """What a worker does; it never returns."""
     code = 1
     try:
         clients = Clients(environment, run_id=run.id)
-        _ = clients.identity, clients.database, clients.database_writer, clients.redis
+        scenario.warm(clients)
         run.join()
         os.write(tell, b"!")
         Door(clients, run).apply(planned)
@@ -415,7 +287,7 @@ def _usual_seconds(scenario: Scenario, environment: Environment) -> float:
         run, ready = _begin(environment), os.pipe()
         pid = os.fork()
         if pid == 0:
-            _work(planned, environment, run, ready[1])
+            _work(scenario, planned, environment, run, ready[1])
         os.read(ready[0], 1)
         began = time.monotonic()
         status = os.waitpid(pid, 0)[1]
@@ -437,33 +309,10 @@ def _begin(environment: Environment) -> Run:
     )
 
 
-def _plan(*changes: Change) -> Plan:
-    origin = Origin("sandbox", settings.load("sandbox").account, "prove-kills", "0" * 64)
-    return Plan("Proof", "low", changes, way_back="It is removed with the proof.", origin=origin)
-
-
 def _environment(record: Path) -> Environment:
     content = settings.load("sandbox").model_dump()
     content["record"] = {"store": str(record), "single_machine": True}
     return Environment.model_validate(content)
-
-
-@contextmanager
-def _tables(environment: Environment) -> Iterator[Clients]:
-    clients = Clients(environment)
-
-    def run(statements: str) -> None:
-        with clients.database_writer.begin() as connection:
-            connection.exec_driver_sql(statements)
-
-    try:
-        run(_DROP + _MAKE)
-        yield clients
-    finally:
-        run(_DROP)
-        for key in list(clients.redis.scan_iter("proof:*")):
-            clients.redis.delete(key)
-        clients.close()
 
 
 def _listed(counts: Counter[str]) -> str:
