@@ -32,7 +32,8 @@ def configuration(passwords: Passwords, *, port: int, folder: Path) -> str:
 
 def product_url(passwords: Passwords, port: int) -> str:
     """How the product connects."""
-    return f"redis://:{passwords.redis}@127.0.0.1:{port}/0"
+    # the name is said: redis-cli sends an empty one where there is none, and is refused
+    return f"redis://default:{passwords.redis}@127.0.0.1:{port}/0"
 
 
 def keeper_url(passwords: Passwords, port: int) -> str:
