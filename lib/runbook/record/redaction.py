@@ -1,6 +1,6 @@
 """Masking: a secret that this process knows is replaced by its name, however it was encoded.
 
-    mask("postgresql://studio:s3cret-word@db/studio")  →  "[secret AI_STUDIO_DATABASE_URL]"
+    mask("postgresql://studio:s3cret-word@db/studio")  →  "[secret NAME]"
 
 A value is looked for as it is, and as JSON, Python, URLs, HTML, a shell, base64 (at each of its
 three alignments), hex and ANSI colouring would write it; line breaks inside it do not hide it.
