@@ -247,6 +247,7 @@ def test_revision_that_answers_500_is_never_healthy_and_rolled_back(studio: Stud
     assert found["deployments"][0]["id"] == before["deployments"][1]["id"]
     assert "Health checks failed with these codes: [500]" in messages(found)
     stopped = studio.tasks(names.GATEWAY, "STOPPED")
+    assert stopped
     assert all("Task failed ELB health checks in" in task["stoppedReason"] for task in stopped)
     assert studio.healths(names.GATEWAY) == ["healthy"] * found["desiredCount"]
 
