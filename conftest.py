@@ -3,6 +3,8 @@
 It is started before anything is collected: the cells of notebooks see no fixtures. Only paths
 that need none (below), `--no-sandbox` or `RUNBOOK_TEST_NO_SANDBOX` do without. It is tied to this
 process: even a pytest that is killed leaves no server behind.
+
+With `-n 2 --dist loadfile` files are tested side by side, each process with a sandbox of its own.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -22,6 +25,7 @@ from studio_sandbox import shown
 from studio_sandbox.box import Box
 
 TESTS = Path(__file__).resolve().parent / "tests"
+MOVING = "tests.moving_studio"  # what a file imports whose tests want one that is not still
 NEED_NO_SANDBOX = (TESTS / "unit", TESTS / "integration" / "test_launcher.py")
 _HOME = pytest.StashKey[Path]()
 _SHOWN = pytest.StashKey[Path]()
@@ -31,11 +35,35 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--no-sandbox", action="store_true", help="start no sandbox; what needs one fails"
     )
+    parser.addoption("--long", action="store_true", help="also what takes very long (marked long)")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what is marked long, and say how many that were, unless it is asked for."""
+    if config.getoption("--long"):
+        return
+    left_out = [item for item in items if item.get_closest_marker("long")]
+    items[:] = [item for item in items if item not in left_out]
+    config.hook.pytest_deselected(items=left_out)
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Side by side, a file stays whole, and one process has all who look at what moves."""
+    from xdist.scheduler import LoadFileScheduling
+
+    class Scheduling(LoadFileScheduling):  # type: ignore[misc]  # xdist has no types
+        def _split_scope(self, nodeid: str) -> str:
+            file = str(super()._split_scope(nodeid))
+            return "what moves" if _moves(config.rootpath / file) else file
+
+    return Scheduling(config, log)
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:
     """Set RUNBOOK_HOME for us and for all that we start, and start the sandbox there."""
     config = session.config
+    if config.getoption("numprocesses") and not hasattr(config, "workerinput"):
+        return  # it tests nothing itself
     home = config.stash[_HOME] = Path(tempfile.mkdtemp(prefix="runbook-tests-")).resolve()
     home.chmod(0o711)  # root's servers run as another user, who has to pass through
     os.environ["RUNBOOK_HOME"] = str(home)
@@ -67,6 +95,11 @@ def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> 
     """After the last cell of a notebook: nothing of what it was shown with is left for others."""
     if item.path.suffix == ".ipynb" and (nextitem is None or nextitem.path != item.path):
         sandbox.reset()
+
+
+def _moves(file: Path) -> bool:
+    """Whether a file's tests want the sandbox that is not still."""
+    return file.suffix == ".py" and MOVING in file.read_text(encoding="utf-8")
 
 
 def _wants_sandbox(config: pytest.Config) -> bool:

@@ -65,6 +65,35 @@ def environment_in(folder: Path, **sections: Any) -> Environment:
     return Environment.model_validate({**content, **sections})
 
 
+def environment_on_s3(bucket: str, prefix: str = "record", **record: Any) -> Environment:
+    """The sandbox's environment with its record in a bucket."""
+    content = settings.load("sandbox").model_dump()
+    content["record"] = {"store": f"s3://{bucket}/{prefix}", **record}
+    return Environment.model_validate(content)
+
+
+@contextmanager
+def bucket_with_locks(name: str) -> Iterator[Any]:
+    """A bucket with Object Lock in the sandbox's backup region, and a client there."""
+    environment = settings.load("sandbox")
+    region = environment.regions.backup
+    s3 = Clients(environment, region=region).aws("s3")
+    s3.create_bucket(
+        Bucket=name,
+        CreateBucketConfiguration={"LocationConstraint": region},
+        ObjectLockEnabledForBucket=True,
+    )
+    yield s3
+    while True:
+        found = s3.list_object_versions(Bucket=name)
+        versions = [*found.get("Versions", ()), *found.get("DeleteMarkers", ())]
+        if not versions:
+            break
+        wanted = [{"Key": each["Key"], "VersionId": each["VersionId"]} for each in versions]
+        s3.delete_objects(Bucket=name, Delete={"Objects": wanted}, BypassGovernanceRetention=True)
+    s3.delete_bucket(Bucket=name)
+
+
 def begin(environment: Environment, *, clock: Clock = SYSTEM_CLOCK, **about: Any) -> Run:
     """A new run of this process."""
     wanted = {"section": "a-test", "notebook_sha256": "0" * 64, "parameters": {}, **about}

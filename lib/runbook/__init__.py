@@ -10,9 +10,38 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from runbook.notebook import Runbook
-    from runbook.studio import jobs
+    from runbook.studio import (
+        alarms,
+        aurora,
+        dashboards,
+        front,
+        health,
+        iam,
+        jobs,
+        logs,
+        mail_account,
+        maintenance,
+        secret_use,
+        subscriptions,
+        usage_sync,
+    )
 
-__all__ = ["Runbook", "jobs"]
+__all__ = [
+    "Runbook",
+    "alarms",
+    "aurora",
+    "dashboards",
+    "front",
+    "health",
+    "iam",
+    "jobs",
+    "logs",
+    "mail_account",
+    "maintenance",
+    "secret_use",
+    "subscriptions",
+    "usage_sync",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -9,28 +9,39 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
+from runbook.console import (
+    complain,
+    environment_named,
+    environment_option,
+    json_option,
+    print_json,
+    print_table,
+    record_at_hand,
+    watch,
+)
 from runbook.errors import BadInput, RunbookError
+from runbook.incident_commands import alarm, incident
 
 if TYPE_CHECKING:
     from runbook.record.store import Store
-    from runbook.settings import Environment
 
-environment_option = click.option(
-    "--environment",
-    "-e",
-    envvar="RUNBOOK_ENVIRONMENT",
+incident_option = click.option(
+    "--incident",
+    envvar="RUNBOOK_INCIDENT",
     default="",
-    metavar="NAME",
-    help="A file in parameters/environments. Default: sandbox.",
+    metavar="ID",
+    help="File the run under an incident.  [env: RUNBOOK_INCIDENT]",
 )
-json_option = click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
+fail_on_option = click.option(
+    "--fail-on", type=click.Choice(["warning", "critical"]), help="Exit 4 when found."
+)
 
 
 class _Commands(click.Group):
@@ -57,7 +68,7 @@ def main() -> NoReturn:
     except (click.Abort, KeyboardInterrupt):
         sys.exit(130)
     except RunbookError as error:
-        _complain(error.message, error.next)
+        complain(error.message, error.next)
         sys.exit(error.exit_code)
     except BrokenPipeError:  # whoever read our output has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -69,6 +80,10 @@ def cli() -> None:
     """The operations runbook of Pulse AI Studio, as notebooks that run."""
 
 
+cli.add_command(incident)
+cli.add_command(alarm)
+
+
 @cli.command("list")
 @environment_option
 @json_option
@@ -77,7 +92,7 @@ def list_sections(environment: str, as_json: bool) -> None:
     from runbook.record.runs import last_drills, last_runs
     from runbook.run.sections import sections
 
-    store = _store(environment)
+    store = record_at_hand(environment)
     ran, drilled = last_runs(store), last_drills(store)
     rows = [
         {
@@ -91,7 +106,7 @@ def list_sections(environment: str, as_json: bool) -> None:
         }
         for section in sections()
     ]
-    _table(rows, as_json, "slug", "number", "risk", "title", "last_run", "last_drill")
+    print_table(rows, as_json, "slug", "number", "risk", "title", "last_run", "last_drill")
 
 
 @cli.command()
@@ -118,10 +133,10 @@ def show(section: str, as_json: bool) -> None:
         "notebook": str(found.path),
     }
     if as_json:
-        _json(about)
+        print_json(about)
         return
     click.echo(f"{found.title} ({found.number}, {found.risk} risk)\n\n{found.purpose}\n")
-    _table(declared, False, "name", "type", "default", "help")
+    print_table(declared, False, "name", "type", "default", "help")
     click.echo()
     for name, value in found.facts.items():
         click.echo(f"{name:<14} {value}")
@@ -132,9 +147,9 @@ def show(section: str, as_json: bool) -> None:
 @click.argument("section")
 @click.option("-p", "parameters", nargs=2, multiple=True, metavar="NAME VALUE", help="A parameter.")
 @click.option("-f", "files", multiple=True, type=Path, help="A YAML file of parameters.")
-@click.option("--incident", default="", metavar="ID", help="File the run under an incident.")
+@incident_option
 @click.option("--apply", default="", metavar="DIGEST", help="Apply exactly this saved plan.")
-@click.option("--fail-on", type=click.Choice(["warning", "critical"]), help="Exit 4 when found.")
+@fail_on_option
 @click.option("--break-glass", default="", metavar="REASON", help="Past approval; on record.")
 @environment_option
 @json_option
@@ -161,32 +176,84 @@ def run(
             incident=incident,
             break_glass=break_glass,
         )
-        _seal_cut_off(asked.environment.name)
+        record_at_hand(asked.environment.name)
         if break_glass:
-            _complain("GLASS BROKEN, past approval, freezes and windows.", "It is on record.")
-        ended = runner.run(asked, _watch())
+            complain("GLASS BROKEN, past approval, freezes and windows.", "It is on record.")
+        ended = runner.run(asked, watch())
     except RunbookError as error:
         ended = runner.refused(section, error)
     _finish(ended, as_json, fail_on)
 
 
 @cli.command()
+@click.option(
+    "--jobs",
+    type=click.IntRange(min=0),
+    default=0,
+    metavar="N",
+    help="So many at once. Default: one for each core, four at most.",
+)
+@fail_on_option
+@environment_option
+@json_option
+def sweep(jobs: int, fail_on: str | None, environment: str, as_json: bool) -> None:
+    """Every read-only section marked for it, side by side: one table, worst first."""
+    from runbook.run import sweep as sweeping
+
+    def say(row: Mapping[str, Any]) -> None:
+        click.echo(f"  · {row['section']}: {row['status'] or row['verdict']}", err=True)
+
+    found = environment_named(environment)
+    record_at_hand(found.name)
+    rows = sweeping.sweep(found.name, jobs=jobs, fail_on=fail_on or "", watch=say)
+    print_table(rows, as_json, "status", "section", "says", "verdict", "run_id")
+    raise click.exceptions.Exit(sweeping.exit_code(rows))
+
+
+@cli.command()
+@click.argument("form", type=click.Choice(["crontab", "github"]))
+def schedule(form: str) -> None:
+    """What runs by itself, from parameters/schedule.yaml: lines of a crontab, or a workflow."""
+    from runbook.run import schedule as scheduling
+
+    write = {"crontab": scheduling.crontab, "github": scheduling.github}[form]
+    click.echo(write(scheduling.read()), nl=False)
+
+
+@cli.command()
 @click.argument("run_id", metavar="RUN")
 @click.option("--apply", default="", metavar="DIGEST", help="Apply exactly this saved plan.")
+@incident_option
 @click.option("--break-glass", default="", metavar="REASON", help="Past approval; on record.")
 @environment_option
 @json_option
-def undo(run_id: str, apply: str, break_glass: str, environment: str, as_json: bool) -> None:
+def undo(
+    run_id: str, apply: str, incident: str, break_glass: str, environment: str, as_json: bool
+) -> None:
     """Plan the inverse of an applied run; with --apply, apply that plan."""
     click.get_current_context().invoke(
         run,
         section="undo-run",
         parameters=(("run", run_id),),
         apply=apply,
+        incident=incident,
         break_glass=break_glass,
         environment=environment,
         as_json=as_json,
     )
+
+
+@cli.command()
+@click.argument("section")
+@json_option
+def iam(section: str, as_json: bool) -> None:
+    """The least policy that a section needs, as IAM takes it."""
+    from runbook.run.policy import policy
+    from runbook.run.sections import find
+
+    print_json(policy(find(section)))
+    if not as_json:
+        click.echo("Every resource is meant: narrow it down to those of the Studio.", err=True)
 
 
 @cli.command()
@@ -209,9 +276,9 @@ def plans(environment: str, as_json: bool) -> None:
             "expires_at": planned.expires_at.isoformat(),
             "approved_by": [approval["name"] for approval in planned.approvals(now)],
         }
-        for planned in waiting(_store(environment), now)
+        for planned in waiting(record_at_hand(environment), now)
     ]
-    _table(rows, as_json, "digest", "risk", "title", "planned_by", "expires_at", "approved_by")
+    print_table(rows, as_json, "digest", "risk", "title", "planned_by", "expires_at", "approved_by")
 
 
 @cli.command()
@@ -226,8 +293,8 @@ def approve(digest: str, profile: str, environment: str) -> None:
     from runbook.clients import Clients
     from runbook.wait import SYSTEM_CLOCK
 
-    found = _environment(environment)
-    planned = saved.find(_store(environment), digest)
+    found = environment_named(environment)
+    planned = saved.find(record_at_hand(environment), digest)
     holds_for = timedelta(minutes=found.approval.expire_after_minutes)
     identity = Clients(found, profile=profile).identity
     planned.approve(identity, now=SYSTEM_CLOCK.now(), holds_for=holds_for)
@@ -243,8 +310,8 @@ def locks(environment: str, as_json: bool) -> None:
 
     from runbook.change.lock import leases
 
-    rows = [asdict(lease) for lease in leases(_store(environment))]
-    _table(rows, as_json, "target", "holder", "step", "run", "expires_at")
+    rows = [asdict(lease) for lease in leases(record_at_hand(environment))]
+    print_table(rows, as_json, "target", "holder", "step", "run", "expires_at")
 
 
 @cli.command()
@@ -256,8 +323,8 @@ def takeover(target: str, reason: str, environment: str) -> None:
     from runbook.change.lock import give_up
     from runbook.clients import Clients
 
-    by = Clients(_environment(environment)).identity.name
-    lease = give_up(_store(environment), target, by=by, reason=reason)
+    by = Clients(environment_named(environment)).identity.name
+    lease = give_up(record_at_hand(environment), target, by=by, reason=reason)
     click.echo(f"{target} is free; it was held by {lease.holder} (run {lease.run}).")
 
 
@@ -272,10 +339,10 @@ def runs(incident: str, since: str, environment: str, as_json: bool) -> None:
 
     rows = [
         about
-        for about in recorded(_store(environment))
+        for about in recorded(record_at_hand(environment))
         if (not incident or about["incident"] == incident) and about["started_at"] >= since
     ]
-    _table(rows, as_json, "run_id", "verdict", "operator", "started_at", "changes_applied")
+    print_table(rows, as_json, "run_id", "verdict", "operator", "started_at", "changes_applied")
 
 
 @cli.command("run-show")
@@ -287,8 +354,48 @@ def run_show(run_id: str, environment: str, as_json: bool) -> None:
     from runbook.record.runs import Run
     from runbook.run import runner
 
-    found = runner.summary(Run(_store(environment), run_id))
-    _json(found) if as_json else _tell(found)
+    found = runner.summary(Run(record_at_hand(environment), run_id))
+    print_json(found) if as_json else _tell(found)
+
+
+@cli.command()
+@environment_option
+@json_option
+def anchor(environment: str, as_json: bool) -> None:
+    """Write the ledger's head where the environment keeps its anchors."""
+    from runbook.record import ledger
+    from runbook.record.runs import anchors_of
+    from runbook.wait import SYSTEM_CLOCK
+
+    found = environment_named(environment)
+    made = ledger.anchor(
+        _record(environment), anchors_of(found), environment=found.name, clock=SYSTEM_CLOCK
+    )
+    if as_json:
+        print_json(vars(made))
+    else:
+        click.echo(f"entry {made.sequence}, {made.sha256}, anchored at {made.at[:19]} UTC")
+
+
+@cli.command()
+@click.option("--anchor", "anchored", is_flag=True, help="Compare with every anchor, too.")
+@environment_option
+@json_option
+def verify(anchored: bool, environment: str, as_json: bool) -> None:
+    """Whether the record is as it was sealed: what was changed, removed, inserted, cut off."""
+    from runbook.record.ledger import all_anchors
+    from runbook.record.runs import anchors_of
+    from runbook.record.verify import verify as look
+
+    anchors = all_anchors(anchors_of(environment_named(environment))) if anchored else None
+    found = look(_record(environment), anchors)
+    if as_json:
+        print_json(found.as_json())
+    else:
+        for finding in found.findings:
+            click.echo(str(finding))
+        click.echo(found.summary())
+    raise click.exceptions.Exit(0 if found.holds else 1)
 
 
 @cli.command()
@@ -301,12 +408,44 @@ def reconcile(environment: str, as_json: bool) -> None:
     from runbook.change.reconcile import reconcile as settle_all
     from runbook.clients import Clients
 
-    clients = Clients(_environment(environment))
-    store = _store(environment)
+    clients = Clients(environment_named(environment))
+    store = record_at_hand(environment)
     found = list(settle_all(clients, store, by=clients.identity.name))
-    _table([asdict(each) for each in found], as_json, "run", "target", "outcome")
+    print_table([asdict(each) for each in found], as_json, "run", "target", "outcome")
     if any(each.outcome == "unknown" for each in found):
         raise click.exceptions.Exit(3)
+
+
+@cli.group()
+def review() -> None:
+    """The review site: static pages of the record, for whoever reads afterwards."""
+
+
+@review.command("build")
+@click.option("--to", "folder", type=Path, help="Default: review in the state folder.")
+@environment_option
+def review_build(folder: Path | None, environment: str) -> None:
+    """Make a page of every run, and an index of them."""
+    where = _review_folder(folder, environment)
+    count = _build_review(where, environment)
+    click.echo(f"{count} runs: {where / 'index.html'}")
+
+
+@review.command("serve")
+@click.option("--to", "folder", type=Path, help="Default: review in the state folder.")
+@click.option("--port", default=0, help="Default: any free one.")
+@environment_option
+def review_serve(folder: Path | None, port: int, environment: str) -> None:
+    """Make the pages anew and serve them on loopback, until Ctrl-C."""
+    from functools import partial
+    from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+
+    where = _review_folder(folder, environment)
+    _build_review(where, environment)
+    handler = partial(SimpleHTTPRequestHandler, directory=str(where))
+    with ThreadingHTTPServer(("127.0.0.1", port), handler) as server:
+        click.echo(f"http://127.0.0.1:{server.server_port}/")
+        server.serve_forever()
 
 
 @cli.command()
@@ -328,35 +467,28 @@ def test(arguments: Sequence[str]) -> None:
     raise click.exceptions.Exit(run_all(arguments))
 
 
+def _review_folder(folder: Path | None, environment: str) -> Path:
+    from runbook import settings
+
+    return folder or settings.home() / "review" / environment_named(environment).name
+
+
+def _build_review(folder: Path, environment: str) -> int:
+    from runbook.record.review import build
+
+    return build(record_at_hand(environment), folder)
+
+
 def _plugged_in() -> Mapping[str, Any]:
     return {entry.name: entry for entry in entry_points(group="runbook.commands")}
 
 
-def _environment(name: str) -> Environment:
-    from runbook import settings
-    from runbook.run.request import DEFAULT_ENVIRONMENT
-
-    return settings.load(name or DEFAULT_ENVIRONMENT)
-
-
-def _store(environment: str) -> Store:
-    """The environment's record, with every run sealed that was cut off."""
+def _record(environment: str) -> Store:
+    """The environment's record, whole: the spool is none of it. Raises RecordUnavailable."""
     from runbook.record.runs import store_of
 
-    _seal_cut_off(environment)
-    return store_of(_environment(environment))
-
-
-def _seal_cut_off(environment: str) -> None:
-    from runbook.record.runs import store_of
-    from runbook.run.verdict import seal_cut_off
-
-    for about in seal_cut_off(store_of(_environment(environment))):
-        if about["verdict"] == "unknown":
-            _complain(
-                f"Run {about['run_id']} was cut off; something may have changed.",
-                "Read the world: ./runbook reconcile",
-            )
+    record_at_hand(environment)
+    return store_of(environment_named(environment))
 
 
 def _typed(parameters: Iterable[tuple[str, str]], apply: str) -> dict[str, str]:
@@ -381,24 +513,11 @@ def _from_files(files: Iterable[Path]) -> dict[str, Any]:
     return given
 
 
-def _watch() -> Callable[[str, str], None]:
-    """Progress on stderr: the run's id, then each step as it begins."""
-
-    def say(event: str, text: str) -> None:
-        click.echo(f"  {'run ' if event == 'run' else '· '}{text}", err=True)
-
-    return say
-
-
 def _finish(ended: dict[str, Any], as_json: bool, fail_on: str | None) -> NoReturn:
-    from runbook.run.verdict import FINDINGS_EXIT
+    from runbook.run.verdict import exit_code_for
 
-    code = ended["exit_code"]
-    status = (ended["result"] or {}).get("status")
-    bad = {"warning": ("warning", "critical"), "critical": ("critical",)}.get(fail_on or "", ())
-    if code == 0 and status in bad:
-        code = ended["exit_code"] = FINDINGS_EXIT
-    _json(ended) if as_json else _tell(ended)
+    code = ended["exit_code"] = exit_code_for(ended, fail_on or "")
+    print_json(ended) if as_json else _tell(ended)
     raise click.exceptions.Exit(code)
 
 
@@ -413,7 +532,9 @@ def _tell(ended: Mapping[str, Any]) -> None:
         command = request.command(ended["section"], ended["plan"]["digest"], ended["environment"])
         click.echo(render.text(render.plan_page(Plan.from_json(content), command=command)))
     if ended["result"]:
-        click.echo(f"found     {json.dumps(ended['result'], ensure_ascii=False)}")
+        result = ended["result"]
+        told = f"{result['status']}: {result['says']}" if "says" in result else ""
+        click.echo(f"found     {told or json.dumps(result, ensure_ascii=False)}")
     click.echo(f"verdict   {ended['verdict'].replace('_', ' ')}")
     if ended["changes_applied"]:
         click.echo(f"changed   {ended['plan']['title']}")
@@ -421,48 +542,4 @@ def _tell(ended: Mapping[str, Any]) -> None:
     if ended["run_id"]:
         click.echo(f"notebook  {ended['notebook']}")
     if ended["error"]:
-        _complain(ended["error"]["message"], ended["error"]["next"])
-
-
-def _complain(message: str, next: str) -> None:
-    click.echo(f"runbook: {message}", err=True)
-    if next:
-        click.echo(f"  → {next}", err=True)
-
-
-def _json(content: Any) -> None:
-    click.echo(json.dumps(content, indent=2, ensure_ascii=False, default=str))
-
-
-def _table(rows: Sequence[Mapping[str, Any]], as_json: bool, *columns: str) -> None:
-    """Rows as JSON, or these columns of them as a table."""
-    if as_json:
-        _json(list(rows))
-        return
-    if not rows:
-        click.echo("none", err=True)
-        return
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(box=None, pad_edge=False)
-    for column in columns:
-        table.add_column(column.replace("_", " "), overflow="fold")
-    for row in rows:
-        table.add_row(*(_cell(row[column]) for column in columns))
-    console = Console()
-    # into a pipe a line is a row, however long
-    (console if console.is_terminal else Console(width=400)).print(table)
-
-
-def _cell(value: Any) -> str:
-    from rich.markup import escape
-
-    if value is None:
-        return "-"
-    shown = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
-    return escape(shown[:19].replace("T", " ") if _is_time(shown) else shown)
-
-
-def _is_time(text: str) -> bool:
-    return len(text) >= 20 and text[4:5] == "-" and text[10:11] == "T"
+        complain(ended["error"]["message"], ended["error"]["next"])

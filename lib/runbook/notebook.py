@@ -21,15 +21,21 @@ from typing import TYPE_CHECKING, Any, Literal
 from runbook import settings
 from runbook.change import render
 from runbook.change.door import Door, Outcome
-from runbook.change.plan import SHORTEST_NAME, Origin, Plan
+from runbook.change.plan import SHORTEST_NAME, Change, Origin, Plan
 from runbook.change.render import Page
 from runbook.change.saved import SavedPlan, rows_of
 from runbook.change.undo import plan_undo
 from runbook.clients import Clients
 from runbook.errors import BadInput, Declined, NotVerified, Refused, RunbookError
-from runbook.record import redaction
-from runbook.record.runs import Run, runs, store_of
+from runbook.headline import Headline, Status
+from runbook.incident import notify, resolving, room
+from runbook.incident.room import Room
+from runbook.record import outgoing, redaction
+from runbook.record.outgoing import Outgoing
+from runbook.record.runs import Run, find_run, runs
+from runbook.record.store import Store
 from runbook.run import request, sections
+from runbook.run.scribe import Scribe
 from runbook.run.verdict import seal
 
 if TYPE_CHECKING:
@@ -37,7 +43,6 @@ if TYPE_CHECKING:
     import sqlalchemy
 
 Mode = Literal["headless", "interactive", "bare"]
-Status = Literal["ok", "warning", "critical"]
 
 
 class Planned:
@@ -46,6 +51,11 @@ class Planned:
     def __init__(self, saved: SavedPlan | None, page: Page) -> None:
         self.saved = saved
         self._page = page
+
+    @property
+    def changes(self) -> tuple[Change, ...]:
+        """What is changed when it is applied; nothing where nothing has to be."""
+        return self.saved.plan.changes if self.saved else ()
 
     @cached_property
     def keys(self) -> frozenset[str]:
@@ -76,7 +86,9 @@ class Runbook:
         self._run = self._join() if self.mode == "headless" else self._begin()
         self.clients = Clients(self.environment, run_id=self._run.id)
         self._outcome: Outcome | None = None
-        redaction.guard_kernel(_shell())
+        sent = _guard()
+        if self.mode == "interactive" and sent:
+            Scribe(self._run, sent, before=_cells_so_far())
         self._listen()
         identity = self.clients.identity
         self._run.update(operator=identity.name, principal=identity.principal)
@@ -136,9 +148,15 @@ class Runbook:
             print("Nothing was changed: this is a plan. The command above applies exactly it.")
             return None
         self._outcome = self._door().apply(planned.saved)
-        undo = f"./runbook undo {self._run.id}" if self._outcome.changes_applied else ""
+        can_undo = self._outcome.changes_applied and planned.saved.plan.reversible
+        undo = f"./runbook undo {self._run.id}" if can_undo else ""
         print(f"Applied {digest[: len('plan-') + SHORTEST_NAME]} and read back.")
         return render.outcome_page(self._outcome, undo=undo)
+
+    @property
+    def applied(self) -> bool:
+        """Whether this run has changed anything: then there is something to follow."""
+        return bool(self._outcome and self._outcome.changes_applied)
 
     def undo_of(self, run: str = "") -> Plan:
         """The plan that takes back an applied run; empty: the last one that changed something.
@@ -163,9 +181,92 @@ class Runbook:
                 next=f"Look at what is there, or take it back: ./runbook undo {self._run.id}",
             )
 
-    def found(self, status: Status = "ok", **data: Any) -> None:
-        """Put what the section found on record, as data: `result` of `run --json`."""
-        self._run.update(result=redaction.mask_all({"status": status, **data}))
+    def found(self, status: Status = "ok", *, says: str = "", **data: Any) -> Headline | None:
+        """Put what the section found on record, as data: `result` of `run --json`.
+
+        `says` is one sentence for a reader in a hurry: it is the cell's value, with the status.
+        """
+        told = {"says": says} if says else {}
+        self._run.update(result=redaction.mask_all({"status": status, **told, **data}))
+        return Headline(status, says) if says else None
+
+    @property
+    def may_write(self) -> bool:
+        """Whether this run may write into the record's books: not without our engine."""
+        return self.mode != "bare"
+
+    def incident(self, name: str = "") -> Room:
+        """The room of an incident: of this name, of this run, or the only one that is open.
+
+        The run is filed under it. Raises BadInput: there is none, or more than one.
+        """
+        found = room.enter(self._run.store, self.clients, name or self._filed_under(),
+                           by=self.clients.identity.name)  # fmt: skip
+        self._run.update(incident=found.id)
+        return found
+
+    def acknowledge(self, *, title: str, severity: str, role: str, incident: str) -> Room | None:
+        """Open an incident, or join one, and say that this person is on it; the team is told.
+
+        Nothing is opened where the engine is missing. Raises BadInput.
+        """
+        if not self.may_write:
+            print("Nothing was opened or told: without the runbook's engine a section only looks.")
+            return None
+        me = self.clients.identity.name
+        if title and not (incident or self._filed_under()):
+            found, _ = room.open_room(
+                self._run.store, self.clients, title=title, severity=severity, by=me, tell=False
+            )
+            self._run.update(incident=found.id)
+        else:
+            found = self.incident(incident)
+            found.refuse_if_over()
+        found.acknowledge(f"{me} is on it")
+        if role:
+            found.take_role(role, me)
+        found.tell(f"{me} is on it{role and f', as {role}'}. Assess is next.")
+        return found
+
+    def watch(self, room: Room, *, minutes: float = 0) -> resolving.Watched:
+        """Watch the Studio until it has been well for that long (0: the environment's time).
+
+        Writes into the incident's book that it is resolved, or open again, and tells the team.
+        Without the engine it looks once.
+        """
+        environment = self.clients.environment
+        if not self.may_write:
+            print("Looked at once, and nothing written: the runbook's engine is missing.")
+            return resolving.look_once(lambda: resolving.studio(self.clients))
+        room.refuse_if_over()
+        return resolving.watch(
+            room,
+            lambda: resolving.studio(self.clients),
+            minutes=minutes or environment.incidents.watch_minutes,
+            settle_minutes=environment.incidents.settle_minutes,
+            factor=environment.waits.factor,
+        )
+
+    def _filed_under(self) -> str:
+        name: str = self._run.read()["incident"] or ""
+        return name
+
+    def tell(self, text: str, *, subject: str) -> list[notify.Told]:
+        """Tell the team, in Slack and by mail; gives how each went. Never before anything is done.
+
+        What has not changed anything tells nobody.
+        """
+        return notify.tell(self.clients, text, subject=subject) if self.applied else []
+
+    @property
+    def record(self) -> Store:
+        """The record that this run is kept in."""
+        return self._run.store
+
+    def keep(self, name: str, text: str) -> str:
+        """Put a text beside the executed copy, masked; gives where it is."""
+        self._run.store.write(self._run.key(name), redaction.mask(text).encode())
+        return self._run.store.where(self._run.key(name))
 
     def where(self) -> Page:
         """Where am I: environment, account, region, identity, run."""
@@ -233,7 +334,7 @@ class Runbook:
 
     def _join(self) -> Run:
         """The run that our runner has begun for this kernel."""
-        run = Run(store_of(self.environment), os.environ["RUNBOOK_RUN"])
+        run = find_run(self.environment, os.environ["RUNBOOK_RUN"])
         about = run.read()
         if about["section"] != self.section.slug:
             raise BadInput(
@@ -250,6 +351,8 @@ class Runbook:
             parameters=request.effective(self.section, self._parameters()),
             mode=self.mode,
             apply=self._apply,
+            incident=os.environ.get(request.INCIDENT, ""),
+            spool=self.section.may_spool,
         )
         atexit.register(lambda: seal(run, None))
         return run
@@ -297,6 +400,17 @@ def _ask(planned: SavedPlan) -> None:
             f"plan {planned.plan.short} was not applied; nothing was changed.",
             next="Run the cell again to be asked again.",
         )
+
+
+def _guard() -> Outgoing | None:
+    """Mask all that this kernel sends from now on; without a kernel there is nothing to mask."""
+    session = getattr(getattr(_shell(), "kernel", None), "session", None)
+    return outgoing.guard(session) if session else None
+
+
+def _cells_so_far() -> list[str]:
+    """The code of the cells that this kernel has run, with the one that runs now."""
+    return [code for code in _namespace().get("In", ()) if code]
 
 
 def _mode() -> Mode:

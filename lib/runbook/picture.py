@@ -35,3 +35,36 @@ def strip(*, height_inches: float = 2.6) -> tuple[Figure, Axes]:
     axes = figure.subplots()
     axes.spines[["top", "right"]].set_visible(False)
     return figure, axes
+
+
+def strips(count: int, *, columns: int, height_inches: float = 1.5) -> tuple[Figure, list[Axes]]:
+    """So many small figures side by side, in rows of `columns`."""
+    from matplotlib.figure import Figure
+
+    rows = max(1, -(-count // columns))
+    figure = Figure(figsize=(8, height_inches * rows), layout="constrained")
+    found = list(figure.subplots(rows, columns, squeeze=False).flat)
+    for axes in found:
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.tick_params(labelsize="x-small")
+    for unused in found[count:]:
+        unused.set_visible(False)
+    return figure, found[:count]
+
+
+def clock_axis(axes: Axes, *, labels: int = 8) -> None:
+    """Hours and minutes in UTC below, with the date only where it changes."""
+    from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
+
+    locator = AutoDateLocator(minticks=2, maxticks=labels)
+    axes.xaxis.set_major_locator(locator)
+    axes.xaxis.set_major_formatter(ConciseDateFormatter(locator, tz="UTC"))
+    axes.xaxis.get_offset_text().set_fontsize("small")
+    axes.set_xlabel("UTC", fontsize="small")
+
+
+def count_axis(axes: Axes) -> None:
+    """Whole numbers at the side: half a thing is never counted."""
+    from matplotlib.ticker import MaxNLocator
+
+    axes.yaxis.set_major_locator(MaxNLocator(integer=True))

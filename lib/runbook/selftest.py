@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -23,11 +24,19 @@ def run_all(arguments: Sequence[str]) -> int:
         [*python, "ruff", "check"],
         [*python, "ruff", "format", "--check"],
         [*python, "mypy"],
-        [*python, "pytest", *_NBVAL, "notebooks", "tests"],
+        [*python, "pytest", *_NBVAL, *_side_by_side(), "notebooks", "tests"],
     ):
         if code := _run(step):
             return code
     return 0
+
+
+def _side_by_side() -> list[str]:
+    """RUNBOOK_TEST_PROCESSES=4: files side by side, where there are cores for it. Default: one."""
+    processes = os.environ.get("RUNBOOK_TEST_PROCESSES", "")
+    if not processes:
+        return []
+    return ["-n", processes, "--dist", "loadfile", "--no-loadscope-reorder"]
 
 
 def _run(command: Sequence[str]) -> int:

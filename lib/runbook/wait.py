@@ -1,7 +1,8 @@
-"""Bounded waiting with an injectable clock: nothing here waits without a deadline."""
+"""Bounded waiting, with a deadline, and a bounded rate; the clock of both can be injected."""
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -71,3 +72,28 @@ class Wait:
                 raise DeadlinePassed(f"Waited {now - start:.0f} s for {what}; it did not come.")
             self.progress(now - start)
             self.clock.sleep(min(self.interval_s * self.factor, deadline - now))
+
+
+class Pace:
+    """`each_second` turns a second, evenly apart, for all threads that share it."""
+
+    def __init__(self, each_second: float, *, clock: Clock = SYSTEM_CLOCK) -> None:
+        # a little slower: what leaves here evenly does not arrive so
+        self._apart_s = 1.1 / each_second
+        self._clock = clock
+        self._next = clock.monotonic()
+        self._lock = threading.Lock()
+
+    def turn(self) -> None:
+        """Wait until it is this caller's turn."""
+        with self._lock:
+            now = self._clock.monotonic()
+            mine = max(now, self._next)
+            self._next = mine + self._apart_s
+        if mine > now:
+            self._clock.sleep(mine - now)
+
+    def pause(self, seconds: float) -> None:
+        """Give nobody a turn for so long: somebody else is using them up."""
+        with self._lock:
+            self._next = max(self._next, self._clock.monotonic() + seconds)

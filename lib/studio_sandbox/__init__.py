@@ -8,6 +8,7 @@
     postgres.py valkey.py                how the two servers are set up
     seed/ sql/          a healthy Studio for PostgreSQL and Valkey
     control_plane/      AWS, in a process of its own
+    data_plane/         what runs on it: requests, tasks that answer, traffic, work
 
 lib/runbook imports nothing of it: the commands are plugged in by entry point.
 """

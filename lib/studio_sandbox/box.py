@@ -246,6 +246,7 @@ def _reseed(box: Box) -> None:
     from studio_sandbox import seed
 
     try:
+        _control_aws(box, "hold")  # nothing is counted or worked on while it is replaced
         seed.everything(
             folders.passwords(box.folder),
             postgres_port=_port(box.database_url),
@@ -253,7 +254,7 @@ def _reseed(box: Box) -> None:
             anchor=box.anchor,
             still=box.still,
         )
-        _reset_aws(box)
+        _control_aws(box, "reset", {"anchor": box.anchor.isoformat()})
     except (psycopg2.OperationalError, redis.RedisError, OSError) as error:
         raise NotReachable(
             f"The sandbox could not be reset: {error}",
@@ -261,10 +262,10 @@ def _reseed(box: Box) -> None:
         ) from error
 
 
-def _reset_aws(box: Box) -> None:
+def _control_aws(box: Box, what: str, content: dict[str, Any] | None = None) -> None:
     request = urllib.request.Request(  # noqa: S310  our own server, on loopback
-        f"{box.aws_endpoint_url}/sandbox/reset",
-        data=json.dumps({"anchor": box.anchor.isoformat()}).encode(),
+        f"{box.aws_endpoint_url}/sandbox/{what}",
+        data=json.dumps(content or {}).encode(),
         headers={"Content-Type": "application/json"},
         method="POST",
     )

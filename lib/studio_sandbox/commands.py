@@ -71,6 +71,7 @@ def as_data(found: Box | None, more: dict[str, Any] | None = None) -> dict[str, 
     return {
         "running": found is not None,
         "aws_endpoint_url": found.aws_endpoint_url if found else None,
+        "endpoints_url": found.endpoints_url if found else None,
         "database_url": found.database_url if found else None,
         "redis_url": found.redis_url if found else None,
         "pids": found.pids if found else None,
@@ -88,6 +89,7 @@ def _show(found: Box | None, *, as_json: bool, more: dict[str, Any] | None = Non
         kind = "running, still" if found.still else "running"
         click.echo(f"{kind}; its data is as of {found.anchor:%Y-%m-%d %H:%M:%S} UTC")
         click.echo(f"AWS         {found.aws_endpoint_url}")
+        click.echo(f"endpoints   {found.endpoints_url}")
         click.echo(f"PostgreSQL  {_masked(found.database_url)}")
         click.echo(f"Redis       {_masked(found.redis_url)}")
         click.echo(f"processes   {' '.join(f'{name}={pid}' for name, pid in found.pids.items())}")

@@ -3,6 +3,7 @@
 home()/sandbox/             0700; root's: 0710, so that its servers' user can pass through
     state.json              a running sandbox: URLs and processes (state.py)
     connection.json         how the library reaches its AWS (state.py)
+    endpoints.json          where the load balancer and the world outside answer (state.py)
     passwords.json          kept as long as PostgreSQL's data
     command.lock            held by a command that starts, stops or resets
     processes.lock          held by every process of the sandbox, so free when none is left

@@ -6,6 +6,7 @@ as stdin does, that is, with the command that starts it; a tied guard is never t
 
     guard ── postgres, valkey    Linux kills them when the guard dies; mourner does elsewhere
           ├─ control plane       ends with its stdin, or as the others
+          │   └─ postgres        of restored clusters; they die with the control plane
           └─ mourner             ends what is left when the guard was killed
 """
 
@@ -61,9 +62,8 @@ class Order:
 
 
 def working_folders(folder: Path, servers: Path) -> list[Path]:
-    """Every folder that a process of the sandbox works in, the sandbox's own first."""
-    data = servers / "postgres"
-    return [folder, servers, data, data / "data", data / "new", servers / "valkey"]
+    """Every folder that a process of the sandbox works in or below, the sandbox's own first."""
+    return [folder, servers]
 
 
 class Guard:
@@ -97,8 +97,9 @@ class Guard:
         aws = self._start_control_plane(*ports)
         self._start_postgres(ports[0])
         self._fill(*ports)
-        box = self._box(self._aws_port(aws), *ports)
+        box = self._box(*self._aws_ports(aws), *ports)
         state.write(box)
+        self._begin()
         return box
 
     def _start_mourner(self) -> None:
@@ -151,6 +152,8 @@ class Guard:
             "redis_url": valkey.product_url(self.passwords, valkey_port),
             "anchor": order.anchor.isoformat(),
             "users_wait_s": _START_WITHIN_S,
+            "servers": str(self.servers),
+            "lock": self.lock,
         }
         child = self._spawn(
             "aws",
@@ -229,10 +232,19 @@ class Guard:
             still=self.order.still,
         )
 
-    def _aws_port(self, answers: IO[bytes]) -> int:
+    def _begin(self) -> None:
+        """All is filled: the control plane lets things happen."""
+        pipe = self.children["aws"].stdin
+        assert pipe is not None  # noqa: S101  asked for
+        pipe.write(b"filled\n")
+        pipe.flush()
+
+    def _aws_ports(self, answers: IO[bytes]) -> tuple[int, int]:
+        """Where AWS answers, and where the endpoints do."""
         line = answers.readline()
         try:
-            return int(json.loads(line)["port"])
+            said = json.loads(line)
+            return int(said["port"]), int(said["endpoints_port"])
         except (ValueError, KeyError):
             raise self._did_not_start("aws") from None
 
@@ -241,11 +253,14 @@ class Guard:
         said = log.read_text(encoding="utf-8", errors="replace").strip()[-800:]
         return NotReachable(f"The sandbox's {name} did not start: {said or 'it said nothing'}")
 
-    def _box(self, aws_port: int, postgres_port: int, valkey_port: int) -> state.Box:
+    def _box(
+        self, aws_port: int, endpoints_port: int, postgres_port: int, valkey_port: int
+    ) -> state.Box:
         processes = {name: Identity.of(child.pid) for name, child in self.children.items()}
         return state.Box(
             folder=self.folder,
             aws_endpoint_url=f"http://127.0.0.1:{aws_port}",
+            endpoints_url=f"http://127.0.0.1:{endpoints_port}",
             database_url=postgres.product_url(self.passwords, postgres_port),
             redis_url=valkey.product_url(self.passwords, valkey_port),
             account=self.order.account,

@@ -15,6 +15,7 @@ from studio_sandbox.folder import Passwords
 from studio_sandbox.servant import Servant
 
 SUPERUSER = "sandbox"  # ours, to seed and to mend; the product never uses it
+SEGMENT_MIB = 1  # of WAL: what has happened is archived in small pieces, so soon
 ROLE = DATABASE = "studio"  # what the product connects as, and to
 
 # The data is made anew with each start: nothing is worth waiting for a disk.
@@ -23,8 +24,10 @@ _SETTINGS = {
     "fsync": "off",
     "full_page_writes": "off",
     "synchronous_commit": "off",
-    "wal_level": "minimal",
-    "max_wal_senders": "0",
+    "wal_level": "replica",  # backups and restores to a point in time are real
+    "wal_init_zero": "off",
+    "max_wal_senders": "4",
+    "archive_mode": "on",  # ALTER SYSTEM says by which command
     "checkpoint_timeout": "1h",
     "max_wal_size": "1GB",
     "shared_buffers": "64MB",
@@ -55,8 +58,8 @@ class Data:
         Raises NotReachable with what initdb said.
         """
         made_for = self.home / "made-for"
-        password = hashlib.sha256(passwords.superuser.encode()).hexdigest()
-        if self.folder.exists() and made_for.exists() and made_for.read_text() == password:
+        wanted = hashlib.sha256(f"{passwords.superuser} {SEGMENT_MIB}".encode()).hexdigest()
+        if self.folder.exists() and made_for.exists() and made_for.read_text() == wanted:
             return
         new = self.home / "new"
         self.drop()
@@ -68,22 +71,21 @@ class Data:
                 os.chown(file.name, self.who.user, -1)
             self._initdb(new, Path(file.name))
         new.replace(self.folder)
-        made_for.write_text(password)
+        made_for.write_text(wanted)
 
     def drop(self) -> None:
         """Remove the data, so that `make` makes it anew."""
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def server(self, port: int) -> list[str]:
-        """The command line of the server, on loopback alone."""
-        options = [part for key, value in _SETTINGS.items() for part in ("-c", f"{key}={value}")]
-        program = str(self.programs / "postgres")
-        return [program, "-D", str(self.folder), "-h", "127.0.0.1", "-p", str(port), *options]
+        """The command line of the server."""
+        return server_command(self.programs, self.folder, port)
 
     def _initdb(self, new: Path, password_file: Path) -> None:
         command = [str(self.programs / "initdb"), "-D", str(new), "-U", SUPERUSER]
         command += [f"--pwfile={password_file}", "--auth=scram-sha-256", "--encoding=UTF8"]
         command += ["--locale=C", "--no-sync", "--no-instructions"]
+        command += [f"--wal-segsize={SEGMENT_MIB}"]
         done = subprocess.run(
             command,
             cwd=self.home,
@@ -98,6 +100,13 @@ class Data:
         )
         if done.returncode:
             raise NotReachable(f"initdb failed: {(done.stderr or done.stdout).strip()[-600:]}")
+
+
+def server_command(programs: Path, data: Path, port: int) -> list[str]:
+    """The command line of a server on loopback alone."""
+    options = [part for key, value in _SETTINGS.items() for part in ("-c", f"{key}={value}")]
+    program = str(programs / "postgres")
+    return [program, "-D", str(data), "-h", "127.0.0.1", "-p", str(port), *options]
 
 
 def superuser_url(passwords: Passwords, port: int, database: str = "postgres") -> str:

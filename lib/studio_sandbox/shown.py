@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import os
 import shlex
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -19,15 +20,18 @@ from pathlib import Path
 from typing import Any
 
 from runbook.errors import Failed
+from runbook.settings import home
 from studio_sandbox import box as sandbox
 
 
 def prepare(metadata: Mapping[str, Any]) -> None:
-    """Put the running still Studio into the state that a notebook is shown with.
+    """Put the running still Studio, and its record, into the state that a notebook is shown with.
 
     Raises Failed when one of the commands fails.
     """
     sandbox.reset()
+    # what the notebooks before have left there is none of this one's
+    shutil.rmtree(home() / "record", ignore_errors=True)
     for command in metadata.get("runbook", {}).get("shown_with", ()):
         done = subprocess.run(
             [sys.executable, "-P", "-m", "runbook", *shlex.split(command)],

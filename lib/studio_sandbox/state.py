@@ -13,8 +13,13 @@ from studio_sandbox.process import Identity
 
 CREDENTIALS_FILE = "aws-credentials"  # written by the control plane: profiles oncall, approver
 CONNECTION_FILE = "connection.json"  # what an environment's aws.connection names
+ENDPOINTS_FILE = "endpoints.json"  # where the load balancer and the world outside are played
+SLACK_FILE = "slack-webhook"  # what an environment's notify.slack.file names
+GITHUB_FILE = "github-token"  # what an environment's github.token.file names
 STATE_FILE = "state.json"
 PROFILE = "oncall"
+_GITHUB_TOKEN = "ghp_5aNdB0x7WqLr2tUvYkE9cMf3ZsXj8HgPd1R4"  # noqa: S105  opens nothing outside
+_WEBHOOK = "/slack/services/T0PULSE00/B0INCIDENTS/uO9mJ2rVq7nXw4LkZs1TbYcE"
 
 
 @dataclass(frozen=True)
@@ -23,6 +28,7 @@ class Box:
 
     folder: Path
     aws_endpoint_url: str
+    endpoints_url: str
     database_url: str = field(repr=False)
     redis_url: str = field(repr=False)
     account: str
@@ -56,7 +62,7 @@ def read(folder: Path) -> Box | None:
 
 
 def write(box: Box) -> None:
-    """Write the state file and the connection file, each in one step and for the owner alone."""
+    """Write the state file and what others are to read, in one step and for the owner alone."""
     content = asdict(box) | {"folder": str(box.folder), "anchor": box.anchor.isoformat()}
     connection = {
         "endpoint_url": box.aws_endpoint_url,
@@ -64,12 +70,16 @@ def write(box: Box) -> None:
         "profile": PROFILE,
     }
     write_private(box.folder / CONNECTION_FILE, json.dumps(connection, indent=1))
+    write_private(box.folder / ENDPOINTS_FILE, json.dumps({"url": box.endpoints_url}, indent=1))
+    write_private(box.folder / SLACK_FILE, f"{box.endpoints_url}{_WEBHOOK}\n")
+    write_private(box.folder / GITHUB_FILE, f"{_GITHUB_TOKEN}\n")
     write_private(box.folder / STATE_FILE, json.dumps(content, indent=1))
 
 
 def remove(folder: Path) -> None:
     """Nothing says any longer that a sandbox runs here, nor how it was reached."""
-    for name in (STATE_FILE, CONNECTION_FILE, CREDENTIALS_FILE):
+    written = (CONNECTION_FILE, ENDPOINTS_FILE, SLACK_FILE, GITHUB_FILE, CREDENTIALS_FILE)
+    for name in (STATE_FILE, *written):
         (folder / name).unlink(missing_ok=True)
 
 
@@ -80,6 +90,7 @@ def _from_json(folder: Path, content: dict[str, Any]) -> Box:
     return Box(
         folder=folder,
         aws_endpoint_url=content["aws_endpoint_url"],
+        endpoints_url=content["endpoints_url"],
         database_url=content["database_url"],
         redis_url=content["redis_url"],
         account=content["account"],

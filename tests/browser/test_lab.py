@@ -95,6 +95,8 @@ def lab_in(home: Path) -> Iterator[Lab]:
         stdin=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
+        # tests that run in the background are deaf to Ctrl-C, and their children would be, too
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     try:
         assert process.stderr is not None

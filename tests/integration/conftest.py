@@ -11,8 +11,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
+from tests.moving_studio import MovingStudio
+
+from runbook import settings
+from runbook.clients import Clients
+from studio_sandbox.box import Box
 
 ANCHOR = datetime(2026, 3, 2, 9, 30, tzinfo=UTC)
 DATABASE_URL = "postgresql+psycopg2://ai_studio:database-password@127.0.0.1:1/ai_studio"
@@ -35,7 +39,6 @@ class RunningControlPlane:
         self.process.stdin.write(json.dumps(self._configuration()) + "\n")
         self.process.stdin.flush()
         self.answer = json.loads(self.process.stdout.readline())
-        self.ready_after_cpu_s = sum(psutil.Process(self.process.pid).cpu_times()[:2])
         self.url = f"http://127.0.0.1:{self.answer['port']}"
         self._clients: dict[tuple[str, str, str], Any] = {}
 
@@ -142,3 +145,41 @@ def aws(control_plane: RunningControlPlane) -> Callable[..., Any]:
 def changing(fresh_control_plane: RunningControlPlane) -> Callable[..., Any]:
     """Clients for changing: what they change is undone after the test."""
     return fresh_control_plane.client
+
+
+@pytest.fixture
+def clients(box: Box) -> Iterator[Clients]:
+    """The library's own clients of the session's sandbox, as the engineer on call has them."""
+    found = Clients(settings.load("sandbox"))
+    yield found
+    found.close()
+
+
+@pytest.fixture(scope="module")
+def moving_module(moving_studio: MovingStudio) -> Iterator[MovingStudio]:
+    """The one that moves, for the tests of a module: it is reset after the last of them."""
+    yield moving_studio
+    moving_studio.reset()
+
+
+@pytest.fixture
+def quiet(moving_module: MovingStudio) -> Iterator[MovingStudio]:
+    """The one that moves, with nobody who asks but the test, and nothing ordered afterwards."""
+    moving_module.hush()
+    yield moving_module
+    moving_module.control("DELETE", "data-plane")
+
+
+@pytest.fixture
+def moving(moving_studio: MovingStudio) -> Iterator[MovingStudio]:
+    """The one that moves, to be changed: it is reset afterwards."""
+    yield moving_studio
+    moving_studio.reset()
+
+
+@pytest.fixture(scope="module")
+def logs_client() -> Iterator[Any]:
+    """The library's own client of the session's sandbox's logs."""
+    clients = Clients(settings.load("sandbox"))
+    yield clients.aws("logs")
+    clients.close()

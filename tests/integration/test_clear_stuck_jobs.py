@@ -319,7 +319,10 @@ def test_papermill_with_the_engine_gives_the_same_record_and_exit_code(
     assert in_a_cell.returncode == 2
     cells = [c for c in nbformat.read(out, as_version=4).cells if c.cell_type == "code"]
     labels = [cell.metadata.papermill.status for cell in cells]
-    assert labels == [*["completed"] * 6, "failed", *["not run"] * 3]
+    failed = labels.index("failed")
+    assert "plan_requeue" in cells[failed].source
+    assert labels[:failed] == ["completed"] * failed
+    assert labels[failed + 1 :] == ["not run"] * len(labels[failed + 1 :]) != []
 
 
 def test_papermill_without_the_engine_only_plans_and_says_so(

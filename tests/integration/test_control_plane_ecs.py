@@ -12,6 +12,7 @@ from botocore.exceptions import ClientError
 from studio_sandbox.control_plane import names
 
 DEADLINE_S = 15.0
+SOON = {"Delay": 0.1, "MaxAttempts": 600}  # for a waiter
 Service = dict[str, Any]
 
 
@@ -294,10 +295,12 @@ def test_stopped_task_of_a_service_is_replaced(studio: Studio) -> None:
     assert found["deployments"][0]["failedTasks"] == 0
 
 
-def test_task_of_its_own_runs_once_and_gives_its_exit_code(studio: Studio) -> None:
+def test_task_of_its_own_whose_command_no_image_has_fails_to_start(studio: Studio) -> None:
     network = studio.service(names.BACKEND)["networkConfiguration"]
+    command = [{"name": "backend", "command": ["make", "coffee"]}]
     asked = {"cluster": names.CLUSTER, "taskDefinition": names.BACKEND, "launchType": "FARGATE",
-             "networkConfiguration": network, "clientToken": "once"}  # fmt: skip
+             "networkConfiguration": network, "clientToken": "once",
+             "overrides": {"containerOverrides": command}}  # fmt: skip
     (task,) = studio.ecs.run_task(**asked)["tasks"]
     assert studio.ecs.run_task(**asked)["tasks"][0]["taskArn"] == task["taskArn"]
     assert (task["lastStatus"], task["group"]) == ("PROVISIONING", f"family:{names.BACKEND}")
@@ -307,19 +310,51 @@ def test_task_of_its_own_runs_once_and_gives_its_exit_code(studio: Studio) -> No
         WaiterConfig={"Delay": 0.1, "MaxAttempts": 150},
     )
     (found,) = studio.ecs.describe_tasks(cluster=names.CLUSTER, tasks=[task["taskArn"]])["tasks"]
-    assert (found["stopCode"], found["containers"][0]["exitCode"]) == (
-        "EssentialContainerExited",
-        0,
+    assert (found["stopCode"], found["stoppedReason"]) == (
+        "TaskFailedToStart",
+        "Task failed to start",
     )
-    assert found["createdAt"] < found["startedAt"] < found["stoppedAt"]
+    (container,) = found["containers"]
+    assert container["exitCode"] == 127
+    assert container["reason"].startswith("CannotStartContainerError: ")
+    assert container["reason"].endswith('exec: "make": executable file not found in $PATH: unknown')
+    assert "startedAt" not in found
+    assert found["createdAt"] < found["pullStoppedAt"] < found["stoppedAt"]
 
 
-def test_command_that_nothing_can_run_is_refused(studio: Studio) -> None:
-    command = [{"name": "backend", "command": ["alembic", "upgrade", "head"]}]
-    with pytest.raises(ClientError, match=r"NotInTheSandbox.*alembic upgrade head"):
+def test_server_of_its_own_runs_until_it_is_stopped(studio: Studio) -> None:
+    network = studio.service(names.BACKEND)["networkConfiguration"]
+    asked = {"cluster": names.CLUSTER, "taskDefinition": names.BACKEND, "launchType": "FARGATE",
+             "networkConfiguration": network}  # fmt: skip
+    (task,) = studio.ecs.run_task(**asked)["tasks"]
+    one = {"cluster": names.CLUSTER, "tasks": [task["taskArn"]]}
+    studio.ecs.get_waiter("tasks_running").wait(**one, WaiterConfig=SOON)
+    studio.ecs.stop_task(cluster=names.CLUSTER, task=task["taskArn"])
+    studio.ecs.get_waiter("tasks_stopped").wait(**one, WaiterConfig=SOON)
+    (found,) = studio.ecs.describe_tasks(**one)["tasks"]
+    assert (found["stopCode"], found["containers"][0]["exitCode"]) == ("UserInitiated", 143)
+
+
+def test_override_of_a_container_that_is_none_is_refused(studio: Studio) -> None:
+    network = studio.service(names.BACKEND)["networkConfiguration"]
+    command = [{"name": "front", "command": ["alembic", "upgrade", "head"]}]
+    with pytest.raises(ClientError, match=r"InvalidParameterException.*front"):
         studio.ecs.run_task(
             cluster=names.CLUSTER,
             taskDefinition=names.BACKEND,
+            networkConfiguration=network,
+            overrides={"containerOverrides": command},
+        )
+
+
+def test_command_that_an_image_has_and_nothing_here_stands_for_is_refused(studio: Studio) -> None:
+    network = studio.service(names.BACKEND)["networkConfiguration"]
+    command = [{"name": "backend", "command": ["sh", "-c", "cd /app && alembic upgrade head"]}]
+    with pytest.raises(ClientError, match=r"NotInTheSandbox.*sh -c cd /app && alembic"):
+        studio.ecs.run_task(
+            cluster=names.CLUSTER,
+            taskDefinition=names.BACKEND,
+            networkConfiguration=network,
             overrides={"containerOverrides": command},
         )
 
@@ -366,3 +401,36 @@ def test_cloudtrail_knows_who_deployed(studio: Studio) -> None:
     attributes = [{"AttributeKey": "EventName", "AttributeValue": "UpdateService"}]
     found = studio.client("cloudtrail").lookup_events(LookupAttributes=attributes)["Events"]
     assert found[0]["Username"] == "approver"
+
+
+def test_a_service_is_created_where_it_is_not_there_yet(studio: Studio) -> None:
+    """Plain moto describes it, and launches nothing."""
+    here, ecs = studio.service(names.FRONTEND), studio.client("ecs", region="eu-west-1")
+    ecs.create_cluster(clusterName="another")
+    found = studio.ecs.describe_task_definition(taskDefinition=here["taskDefinition"])
+    container = found["taskDefinition"]["containerDefinitions"][0]
+    image = container["image"].replace("eu-central-1", "eu-west-1")
+    made = ecs.register_task_definition(
+        family=names.FRONTEND, containerDefinitions=[container | {"image": image}],
+        networkMode="awsvpc", cpu="512", memory="1024", requiresCompatibilities=["FARGATE"],
+    )["taskDefinition"]  # fmt: skip
+    subnets = studio.client("ec2", region="eu-west-1").describe_subnets()["Subnets"]
+    asked = {
+        "cluster": "another", "serviceName": names.FRONTEND, "desiredCount": 2,
+        "taskDefinition": made["taskDefinitionArn"], "launchType": "FARGATE",
+    }  # fmt: skip
+    with pytest.raises(ClientError, match="Network Configuration must be provided"):
+        ecs.create_service(**asked)
+    asked["networkConfiguration"] = {
+        "awsvpcConfiguration": {"subnets": [one["SubnetId"] for one in subnets[:2]]}
+    }
+    assert ecs.create_service(**asked)["service"]["runningCount"] == 0
+
+    def completed() -> bool:
+        (service,) = ecs.describe_services(cluster="another", services=[names.FRONTEND])["services"]
+        (first,) = service["deployments"]
+        return (service["runningCount"], first["rolloutState"]) == (2, "COMPLETED")
+
+    studio.until(completed, "its tasks run")
+    with pytest.raises(ClientError, match="not idempotent"):
+        ecs.create_service(**asked)

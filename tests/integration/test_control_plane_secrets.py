@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -77,6 +78,22 @@ def test_current_stage_moved_back_is_what_a_plain_read_answers(
     assert value(secrets, name, "AWSPREVIOUS") == "sk-new"
 
 
+def test_a_stage_that_is_moved_dates_the_secret(changing: Callable[..., Any]) -> None:
+    secrets, name = changing("secretsmanager"), names.ANTHROPIC_KEY
+    found = secrets.describe_secret(SecretId=name)
+    by_stage = {stages[0]: one for one, stages in found["VersionIdsToStages"].items()}
+    began = datetime.now(UTC)
+    secrets.update_secret_version_stage(
+        SecretId=name,
+        VersionStage="AWSCURRENT",
+        MoveToVersionId=by_stage["AWSPREVIOUS"],
+        RemoveFromVersionId=by_stage["AWSCURRENT"],
+    )
+    changed = secrets.describe_secret(SecretId=name)["LastChangedDate"]
+    assert found["LastChangedDate"] < began - timedelta(days=1)
+    assert began - timedelta(milliseconds=1) <= changed <= datetime.now(UTC)
+
+
 def test_staged_version_leaves_the_current_one_alone(changing: Callable[..., Any]) -> None:
     secrets, name = changing("secretsmanager"), names.GOOGLE_KEY
     before = value(secrets, name)
@@ -99,3 +116,20 @@ def test_replica_in_the_backup_region_follows_each_change(changing: Callable[...
     assert {one["Name"] for one in replica.list_secrets()["SecretList"]} == set(names.SECRETS)
     changing("secretsmanager").put_secret_value(SecretId=names.JWT_SECRET, SecretString="rotated")
     assert value(replica, names.JWT_SECRET) == "rotated"
+
+
+def test_a_replica_becomes_a_secret_of_its_own_when_replication_is_stopped(
+    changing: Callable[..., Any],
+) -> None:
+    """Plain moto has no such operation, and a replica refuses every new value."""
+    primary, replica = changing("secretsmanager"), changing("secretsmanager", region="eu-west-1")
+    before, name = value(primary, names.DATABASE_URL), names.DATABASE_URL
+    with pytest.raises(ClientError):
+        replica.put_secret_value(SecretId=name, SecretString="promoted")
+    arn = replica.describe_secret(SecretId=name)["ARN"]
+    assert replica.stop_replication_to_replica(SecretId=name)["ARN"] == arn
+    replica.put_secret_value(SecretId=arn, SecretString="promoted")
+    assert (value(replica, name), value(primary, name)) == ("promoted", before)
+    assert "ReplicationStatus" not in primary.describe_secret(SecretId=name)
+    with pytest.raises(ClientError, match="not a replica"):
+        replica.stop_replication_to_replica(SecretId=name)

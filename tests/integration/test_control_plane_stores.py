@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
@@ -69,6 +70,29 @@ def test_deleted_object_comes_back_with_its_marker_gone(changing: Callable[..., 
     assert gone.value.response["Error"]["Code"] == "404"
     s3.delete_object(**asset, VersionId=marker["VersionId"])
     assert s3.get_object(**asset)["Body"].read() == before
+
+
+def test_a_bucket_whose_policy_denies_that_is_not_deleted_and_the_trail_names_it(
+    changing: Callable[..., Any],
+) -> None:
+    s3, bucket = changing("s3"), "to-be-kept"
+    s3.create_bucket(
+        Bucket=bucket, CreateBucketConfiguration={"LocationConstraint": "eu-central-1"}
+    )
+    statement = {"Sid": "Keep", "Effect": "Deny", "Principal": "*", "Action": "s3:DeleteBucket",
+                 "Resource": f"arn:aws:s3:::{bucket}"}  # fmt: skip
+    policy = {"Version": "2012-10-17", "Statement": [statement]}
+    s3.put_bucket_policy(Bucket=bucket, Policy=json.dumps(policy))
+    with pytest.raises(ClientError, match="AccessDenied"):
+        s3.delete_bucket(Bucket=bucket)
+    s3.delete_bucket_policy(Bucket=bucket)
+    s3.delete_bucket(Bucket=bucket)
+    events = changing("cloudtrail").lookup_events(
+        LookupAttributes=[{"AttributeKey": "EventName", "AttributeValue": "DeleteBucket"}]
+    )["Events"]
+    told = [json.loads(one["CloudTrailEvent"]) for one in events]
+    assert told[0]["requestParameters"] == {"bucketName": bucket}
+    assert "errorCode" in told[1]
 
 
 def test_object_is_written_once_where_that_was_asked(changing: Callable[..., Any]) -> None:
@@ -245,7 +269,17 @@ def test_backup_region_has_what_a_failover_needs_first(aws: Callable[..., Any]) 
     snapshots = aws("rds", **there).describe_db_cluster_snapshots()["DBClusterSnapshots"]
     assert len(snapshots) == 2
     assert aws("ecs", **there).list_clusters()["clusterArns"]
-    assert aws("ecs", **there).list_services(cluster=names.CLUSTER)["serviceArns"] == []
+    found = aws("ecs", **there).describe_services(
+        cluster=names.CLUSTER, services=list(names.SERVICES)
+    )["services"]
+    assert [one["desiredCount"] for one in found] == [0, 0, 0, 0]
+    for one in found:
+        definition = aws("ecs", **there).describe_task_definition(
+            taskDefinition=one["taskDefinition"]
+        )["taskDefinition"]
+        assert "eu-central-1" not in str(definition)
+    balancers = aws("elbv2", **there).describe_load_balancers(Names=[names.LOAD_BALANCER])
+    assert balancers["LoadBalancers"][0]["State"]["Code"] == "active"
 
 
 def test_snapshot_copy_is_restored_in_the_backup_region(changing: Callable[..., Any]) -> None:

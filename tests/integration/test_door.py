@@ -39,6 +39,7 @@ from studio_sandbox.box import Box
 CLUMSY = "test-clumsy"  # writes something else than was planned
 BREAKING = "test-breaking"  # raises before it has written anything
 BREAKING_AFTER = "test-breaking-after"  # raises when it has written
+TRAILING = "test-trailing"  # carries out what was changed before it
 DISTURBING = "test-disturbing"  # somebody changes `disturbed` while it is applied
 _value = kinds.kind_of(Change(VALUE, "t", 1, 2))
 _disturb: list[Callable[[], object]] = []
@@ -74,6 +75,8 @@ for _name, _apply in (
     (DISTURBING, _disturbing),
 ):
     register(_name, read=_value.read, apply=_apply)
+assert _value.apply
+register(TRAILING, read=_value.read, apply=_value.apply, trails=True)
 
 
 @pytest.fixture
@@ -270,6 +273,24 @@ def test_on_failure_inverse_takes_back_what_was_made(bench: Bench, how: str) -> 
     assert [bench.value(each) for each in (one, two, broken)] == [1, 1, 1]
     assert len(bench.writes(one)) == 2
     assert "taking_back" in entries(run)
+
+
+def test_what_carries_out_the_others_comes_last_on_the_way_back_too(bench: Bench) -> None:
+    one, two, run = bench.target("one", 1), bench.target("two", 1), bench.begin()
+    trailing = [bench.target(name, 1) for name in ("first", "second")]
+    changes = [value_change(one, 1, 2), value_change(two, 1, 2),
+               *(Change(TRAILING, each, 1, 2) for each in trailing)]  # fmt: skip
+    bench.door(run).apply(bench.save(*changes))
+
+    back = undo.plan_undo(run).changes
+    assert [change.target for change in back] == [two, one, *trailing]
+
+
+def test_what_fails_midway_says_what_was_made_and_what_was_not_begun(bench: Bench) -> None:
+    one, broken, last = (bench.target(name, 1) for name in ("one", "broken", "last"))
+    changes = [value_change(one, 1, 2), Change(CLUMSY, broken, 1, 2), value_change(last, 1, 2)]
+    with pytest.raises(NotVerified, match=f"Made before it: {one}. Not begun: {last}."):
+        bench.door().apply(bench.save(*changes))
 
 
 def test_a_run_that_took_back_and_then_succeeded_can_be_undone(bench: Bench) -> None:

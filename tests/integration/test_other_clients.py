@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shlex
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -76,3 +78,23 @@ def test_the_aws_command_sees_the_four_services(box: Box, exported: dict[str, st
     aws = installed("aws")
     query = ("--cluster", "ai-studio-cluster", "--query", "length(serviceArns)")
     assert say(aws, "ecs", "list-services", *query, env=exported) == "4"
+
+
+def test_the_aws_command_asks_logs_insights(box: Box, exported: dict[str, str]) -> None:
+    aws = installed("aws")
+    group = ("--log-group-name", "/ecs/ai-studio-gateway")
+    where = (*group, "--start-time", "0", "--end-time", "9999999999")
+    query = "filter ispresent(model) | stats count(*) as n"
+    asked = json.loads(
+        say(aws, "logs", "start-query", *where, "--query-string", query, env=exported)
+    )
+    deadline = time.monotonic() + 60
+    while True:
+        told = say(aws, "logs", "get-query-results", "--query-id", asked["queryId"], env=exported)
+        answer = json.loads(told)
+        if answer["status"] == "Complete":
+            break
+        assert answer["status"] in ("Scheduled", "Running")
+        assert time.monotonic() < deadline
+    ((count,),) = answer["results"]
+    assert int(count["value"]) == answer["statistics"]["recordsMatched"] > 0

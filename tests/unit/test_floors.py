@@ -13,12 +13,13 @@ from runbook.settings import checkout
 LIBRARY = checkout() / "lib" / "runbook"
 FLOORS = {
     "errors": 1, "settings": 1, "wait": 1, "secret": 1, "clients": 1, "picture": 1, "bootstrap": 1,
+    "headline": 1, "table": 1, "reach": 1,
     "record": 2,
     "change": 3,
     "studio": 4,
     "procedure": 5,
     "run": 6, "incident": 6, "lab": 6, "lab_server": 6, "selftest": 6,
-    "notebook": 7, "cli": 7, "__main__": 7, "__init__": 7,
+    "notebook": 7, "cli": 7, "incident_commands": 7, "console": 7, "__main__": 7, "__init__": 7,
 }  # fmt: skip
 MODULES = sorted(LIBRARY.rglob("*.py"))
 # Kinds register themselves when their modules are imported: the door asks for that, once, by name.

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from runbook.errors import BadInput
-from runbook.run import parameters
+from runbook.run import parameters, sections
 from runbook.run.sections import Section
 
 CELL = """
@@ -120,3 +120,12 @@ def test_a_parameters_cell_holds_typed_names_with_plain_values_only(
 ) -> None:
     with pytest.raises(BadInput):
         parameters.declared(section(tmp_path, line))
+
+
+@pytest.mark.parametrize("value", ["AKIAIOSFODNN7EXAMPLE", "sk-proj-9f8e7d6c5b4a3928171605f4e3d2"])
+def test_a_value_with_the_form_of_a_secret_is_refused_and_not_repeated(value: str) -> None:
+    real = sections.find("clear-stuck-jobs")
+    for typed in ({"outcome": value}, {"at_most": value}):
+        with pytest.raises(BadInput, match="has the form of a secret") as refused:
+            parameters.check(real, typed)
+        assert value not in str(refused.value)

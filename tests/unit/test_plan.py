@@ -28,6 +28,7 @@ from runbook.change.plan import (
     restrict,
 )
 from runbook.errors import BadInput, Refused
+from studio_sandbox.proofs.redaction import ENCODINGS
 
 EXACT = 2**53 - 1
 leaves = (
@@ -246,6 +247,13 @@ def test_no_secret_value_gets_into_a_plan(place: str) -> None:
 
     assert "THE_SECRET" in refused.value.message
     assert VALUE not in str(refused.value)
+
+
+@pytest.mark.parametrize("encoding", ENCODINGS)
+def test_no_encoding_carries_a_secret_into_a_plan(encoding: str) -> None:
+    """A task definition's environment may hold a password in base64, and is what plans show."""
+    with pytest.raises(BadInput, match="THE_SECRET"):
+        a_change(before={"environment": {"TOKEN": ENCODINGS[encoding](VALUE)}})
 
 
 def test_a_secret_of_digits_does_not_get_in_as_a_number() -> None:

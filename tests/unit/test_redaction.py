@@ -4,17 +4,13 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import html
-import json
-import shlex
 import uuid
-from collections.abc import Callable
-from urllib.parse import quote, quote_plus
 
 import pytest
 
 from runbook.record import redaction
 from runbook.secret import remember
+from studio_sandbox.proofs.redaction import ENCODINGS
 
 SECRETS = {
     "DSN": "postgresql://studio:pa55-Word_of/the&day@10.0.0.1:5432/studio?sslmode=require",
@@ -27,26 +23,6 @@ SECRETS = {
     "LINES": "first line\nsecond line\n",
     "SPACES": "correct horse battery staple",
     "EIGHT": "Zq8!xY4=",
-}
-ENCODINGS: dict[str, Callable[[str], str]] = {
-    "raw": lambda value: value,
-    "repr": repr,
-    "json": json.dumps,
-    "json, not ascii": lambda value: json.dumps(value, ensure_ascii=False),
-    "json in json": lambda value: json.dumps(json.dumps(value)),
-    "url": lambda value: quote(value, safe=""),
-    "url path": quote,
-    "url form": quote_plus,
-    "html": html.escape,
-    "html text": lambda value: html.escape(value, quote=False),
-    "shell": shlex.quote,
-    "hex": lambda value: value.encode().hex(),
-    "base64": lambda value: base64.b64encode(value.encode()).decode(),
-    "base64 after one byte": lambda value: base64.b64encode(b":" + value.encode()).decode(),
-    "base64 in the middle": lambda v: base64.b64encode(b"u:" + v.encode() + b"tail").decode(),
-    "base64 for urls": lambda value: base64.urlsafe_b64encode(b"xyz" + value.encode()).decode(),
-    "coloured": lambda value: "\x1b[31m".join(value),
-    "broken into lines": lambda v: "\n".join(v[n : n + 7] for n in range(0, len(v), 7)),
 }
 
 

@@ -89,3 +89,17 @@ def test_state_is_in_the_checkout_or_where_runbook_home_says(
     monkeypatch.delenv("RUNBOOK_HOME")
     monkeypatch.chdir(tmp_path)
     assert settings.home() == settings.checkout() / "var"
+
+
+def test_a_table_of_alarms_may_be_a_file_beside_the_folder(tmp_path: Path) -> None:
+    folder = tmp_path / "environments"
+    folder.mkdir()
+    path = write(folder, WHOLE + "alarms: table.yaml\n")
+    with pytest.raises(BadInput, match=r"alarms names table\.yaml, which is not there"):
+        settings.load_file(path)
+    table = tmp_path / "table.yaml"
+    table.write_text("cpu: {title: CPU, when: '> 1', section: x, settings: {Threshold: 1}}\n")
+    assert settings.load_file(path).alarms["cpu"].settings == {"Threshold": 1}
+    table.write_text("cpu: {title: CPU}\n")
+    with pytest.raises(BadInput, match=r"alarms\.cpu\.when: Field required"):
+        settings.load_file(path)

@@ -58,9 +58,9 @@ def test_scaling_names_the_count_alone(
     assert measured(plan) == pytest.approx(measures)
 
 
-def test_scaling_from_nothing_is_measured_too() -> None:
-    plan = ecs.plan_scale(replace(service(), desired_count=0), desired_count=2)
-    assert measured(plan) == {"tasks": 2, "percentage": 200}
+def test_starting_a_service_that_has_no_task_is_measured_in_tasks_alone() -> None:
+    plan = ecs.plan_scale(replace(service(), desired_count=0), desired_count=4)
+    assert measured(plan) == {"tasks": 4}
 
 
 @pytest.mark.parametrize(

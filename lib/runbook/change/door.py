@@ -21,7 +21,7 @@ from runbook.change.lock import Locks
 from runbook.change.plan import Change, Json, Plan, differences, matches, restrict
 from runbook.change.reconcile import settle
 from runbook.change.saved import RowFile, SavedPlan, rows_of
-from runbook.change.undo import taken_back
+from runbook.change.undo import way_back
 from runbook.clients import Clients
 from runbook.errors import (
     BadInput,
@@ -29,6 +29,7 @@ from runbook.errors import (
     NotVerified,
     PlanStale,
     Refused,
+    RunbookError,
     StaleMidway,
     Unknown,
 )
@@ -196,6 +197,8 @@ class Door:
                 rows = rows_of(planned, change)
                 actual.append(Actual(change, self._make(index, change, rows, locks)))
         except Exception as error:
+            if isinstance(error, RunbookError) and len(planned.plan.changes) > 1:
+                error.message += _how_far(planned.plan, actual)
             if planned.plan.on_failure == "inverse":
                 self._take_back(planned, error, locks)
             if isinstance(error, Refused):
@@ -239,9 +242,21 @@ class Door:
     def _take_back(self, planned: SavedPlan, error: Exception, locks: Locks) -> None:
         """On failure, what the reviewed plan says: the inverse of what was made, last first."""
         self._run.journal.write("taking_back", because=str(error))
-        for index, back in reversed(list(taken_back(self._run, planned))):
+        made = way_back(self._run, planned)
+        for index, back in made:
             rows = RowFile(back.rows.data, swapped=False) if back.rows else None
             self._make(index, back, rows, locks, takes_back=True)
+        if made and isinstance(error, RunbookError):
+            error.message += " What was made is taken back, as the plan says."
+
+
+def _how_far(plan: Plan, actual: list[Actual]) -> str:
+    """Which changes of a plan were made before one failed, and which were not begun."""
+    made = [each.change.target for each in actual if not each.skipped]
+    left = [change.target for change in plan.changes[len(actual) + 1 :]]
+    return (
+        f" Made before it: {', '.join(made) or 'nothing'}. Not begun: {', '.join(left) or 'none'}."
+    )
 
 
 class _Steps:

@@ -7,10 +7,11 @@ does not fit a world that moves by itself.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
-from typing import Literal, Protocol
+from dataclasses import dataclass, replace
+from functools import wraps
+from typing import Any, Literal, Protocol
 
 from runbook.change.plan import Change, Json, differences, matches
 from runbook.clients import Clients
@@ -72,7 +73,8 @@ class Kind:
     `apply` makes a change in one step. A large set has `apply_pieces` instead, which makes its
     own steps and returns what it did. `settled` says of an interrupted intent whether it
     happened (None: cannot be told yet). `measure` gives the numbers that guardrails compare with
-    their limits. `take_back` builds the change that undoes just what was done.
+    their limits. `take_back` builds the change that undoes just what was done. `trails`: it
+    carries out what was changed before it (a restart), so it comes last on the way back too.
     """
 
     name: str
@@ -83,6 +85,7 @@ class Kind:
     settled: Settled
     measure: Measure
     take_back: TakeBack
+    trails: bool = False
 
 
 _kinds: dict[str, Kind] = {}
@@ -98,10 +101,22 @@ def register(
     settled: Settled | None = None,
     measure: Measure | None = None,
     take_back: TakeBack | None = None,
+    trails: bool = False,
+    regional: bool = False,
 ) -> Kind:
-    """Make a kind known; the module that owns the thing calls this once, on import."""
+    """Make a kind known; the module that owns the thing calls this once, on import.
+
+    `regional`: a target that ends with `@REGION` is read and applied with clients of that region,
+    and its functions see the target without it.
+    """
+    if regional:
+        read, apply, judge, settled = (_there(one) for one in (read, apply, judge, settled))
     if (apply is None) == (apply_pieces is None):
         raise TypeError(f"{name}: give either apply or apply_pieces")
+    if name in _kinds and _kinds[name].read.__module__ != read.__module__:
+        owner = _kinds[name].read.__module__
+        raise TypeError(f"{name}: {owner} and {read.__module__} both own it; it would be applied "
+                        "by whichever was imported last")  # fmt: skip
     kind = Kind(
         name=name,
         read=read,
@@ -111,6 +126,7 @@ def register(
         settled=settled or _settled_by(read),
         measure=measure or (lambda change: {}),
         take_back=take_back or _take_back,
+        trails=trails,
     )
     _kinds[name] = kind
     return kind
@@ -127,6 +143,27 @@ def kind_of(change: Change) -> Kind:
             f"({change.target}); known are: {', '.join(sorted(_kinds))}.",
         )
     return _kinds[change.kind]
+
+
+def at(region: str, changes: Iterable[Change]) -> tuple[Change, ...]:
+    """The same changes of regional kinds, in another region than the active one."""
+    return tuple(replace(one, target=f"{one.target}@{region}") for one in changes)
+
+
+def _there(function: Any) -> Any:
+    """A kind's function that goes to the region that its target names."""
+    if function is None:
+        return None
+
+    @wraps(function)
+    def call(clients: Clients, about: Change | str, *rest: Any) -> Any:
+        target, _, region = (about if isinstance(about, str) else about.target).partition("@")
+        if not region:
+            return function(clients, about, *rest)
+        bare = target if isinstance(about, str) else replace(about, target=target)
+        return function(clients.within(region), bare, *rest)
+
+    return call
 
 
 def _judge_by(read: Read) -> Judge:

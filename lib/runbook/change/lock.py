@@ -17,6 +17,7 @@ from typing import Any
 from urllib.parse import quote
 
 from runbook.errors import LockHeld, LockLost, RecordUnavailable, Unresolved
+from runbook.record import ledger
 from runbook.record.journal import Journal
 from runbook.record.runs import Run, is_alive
 from runbook.record.store import AlreadyThere, Moved, Store
@@ -68,9 +69,8 @@ def give_up(store: Store, target: str, *, by: str, reason: str) -> Lease:
             next="Talk to them. A lease that has expired, or whose process is gone, can be taken.",
         )
     _replace(store, replace(lease, held=False), version)
-    Journal(store, lease.run).write(
-        "takeover", target=target, holder=lease.holder, by=by, reason=reason
-    )
+    with ledger.later(Run(store, lease.run)) as journal:
+        journal.write("takeover", target=target, holder=lease.holder, by=by, reason=reason)
     return lease
 
 
@@ -166,14 +166,15 @@ class Locks:
 
     def _took_over(self, last: Lease, now: datetime) -> None:
         """On record for the run that lost it, where its LockLost sends whoever asks."""
-        Journal(self._run.store, last.run).write(
-            "takeover",
-            target=last.target,
-            holder=last.holder,
-            by=self._holder,
-            run=self._run.id,
-            reason="its lease ran out" if last.expired(now) else "its process is gone",
-        )
+        with ledger.later(Run(self._run.store, last.run)) as journal:
+            journal.write(
+                "takeover",
+                target=last.target,
+                holder=last.holder,
+                by=self._holder,
+                run=self._run.id,
+                reason="its lease ran out" if last.expired(now) else "its process is gone",
+            )
 
     def _lease_on(self, target: str, step: str, now: datetime, fence: int) -> Lease:
         about = self._run.read()

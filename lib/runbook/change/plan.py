@@ -15,8 +15,8 @@ from typing import Any, Final, Literal
 
 import rfc8785
 
-from runbook import secret
 from runbook.errors import BadInput, Refused
+from runbook.record import redaction
 
 Json = Any
 Risk = Literal["low", "high", "destructive"]
@@ -261,12 +261,8 @@ def _line(row: Mapping[str, Json]) -> str:
 
 
 def _refuse_secrets(text: str, where: str) -> None:
-    """Raise BadInput when JSON text has the value of a known secret anywhere in it."""
-    leaked = sorted(
-        name
-        for value, name in secret.known().items()
-        if len(value) >= 8 and json.dumps(value, ensure_ascii=False)[1:-1] in text
-    )
+    """Raise BadInput when a text holds the value of a known secret, in whatever encoding."""
+    leaked = redaction.held_in(text)
     if leaked:
         raise BadInput(
             f"{where}: the value of {', '.join(leaked)} must not enter a plan.",

@@ -10,6 +10,7 @@ from runbook.change.kinds import kind_of
 from runbook.change.lock import leases
 from runbook.change.plan import Change, Plan, restrict
 from runbook.clients import Clients
+from runbook.record import ledger
 from runbook.record.journal import Intent, Journal
 from runbook.record.runs import Run
 from runbook.record.store import Store
@@ -52,7 +53,8 @@ def reconcile(clients: Clients, store: Store, *, by: str) -> Iterator[Finding]:
             change = plan.changes[intent.change]
             if intent.detail.get("takes_back"):
                 change = change.inverse()
-            outcome = settle(clients, change, intent, run.journal, by=by)
+            with ledger.later(run) as journal:
+                outcome = settle(clients, change, intent, journal, by=by)
             yield Finding(run.id, intent.target, outcome)
 
 

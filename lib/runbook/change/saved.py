@@ -25,6 +25,7 @@ from runbook.errors import (
     PlanStale,
     PlanUnknown,
 )
+from runbook.record import ledger
 from runbook.record.journal import Journal
 from runbook.record.runs import Run
 from runbook.record.store import AlreadyThere, Store
@@ -84,7 +85,8 @@ class SavedPlan:
             "expires_at": (now + holds_for).isoformat(),
         }
         self.run.store.write(self._key(f"approval-{name}.json"), _dump(approval))
-        self.run.journal.write("approval", **approval)
+        with ledger.later(self.run) as journal:
+            journal.write("approval", **approval)
 
     def refuse_unless_approved(self, wanted: Approval, applier: Identity, now: datetime) -> None:
         """Raises ApprovalMissing while fewer than the wanted number of others have approved."""

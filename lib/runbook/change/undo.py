@@ -37,16 +37,24 @@ def plan_undo(run: Run) -> Plan:
         raise Refused(
             f"{planned.plan.title!r} cannot be undone ({', '.join(stuck)}). {planned.plan.way_back}"
         )
-    changes = [back for _, back in taken_back(run, planned)]
+    changes = [back for _, back in way_back(run, planned)]
     return replace(
         planned.plan,
         title=undo_title(planned.plan.title),
-        changes=tuple(reversed(changes)),
+        changes=tuple(changes),
         undoes=not planned.plan.undoes,
         warnings=(f"Takes back what run {run.id} did, where nothing has changed since.",),
         way_back="Plan the first change again; its section makes it anew.",
         origin=None,
     )
+
+
+def way_back(run: Run, planned: SavedPlan) -> list[tuple[int, Change]]:
+    """What takes a run back, in the order in which it is to be made: last first, but for what
+    only carries out the others, which comes last and in its own order."""
+    found = list(taken_back(run, planned))
+    trailing = [one for one in found if kind_of(one[1]).trails]
+    return [one for one in reversed(found) if one not in trailing] + trailing
 
 
 def taken_back(run: Run, planned: SavedPlan) -> Iterator[tuple[int, Change]]:

@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from runbook.record import redaction
 from runbook.record.store import Store
 from runbook.wait import SYSTEM_CLOCK, Clock
 
@@ -43,7 +44,9 @@ class Journal:
 
     def write(self, entry: str, **fields: Any) -> None:
         """Add a line of the type `entry`; it is durable when this returns."""
-        line = {"entry": entry, "at": self._clock.now().isoformat(), **fields}
+        # only what is known to be a secret: an undo reads its before-images from here
+        masked = redaction.mask_all(fields, redaction.mask_known)
+        line = {"entry": entry, "at": self._clock.now().isoformat(), **masked}
         self._store.append(self._key, json.dumps(line, ensure_ascii=False).encode())
 
     def intent(

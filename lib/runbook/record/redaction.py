@@ -5,10 +5,10 @@
 A value is looked for as it is, and as JSON, Python, URLs, HTML, a shell, base64 (at each of its
 three alignments), hex and ANSI colouring would write it; line breaks inside it do not hide it.
 Values under eight characters are not looked for by value: too much else looks like them. What has
-the form of a secret (an AWS key, a JWT, a private key, a password in a URL) is masked unknown.
+the form of a secret (an AWS key, a JWT, a private key, a provider's key, a password in a URL) is
+masked unknown.
 
-Not covered: pictures, compressed and encrypted data, a value that is cut short or cut into pieces
-over several outputs.
+Not covered: pictures, compressed and encrypted data, a value that is cut short.
 """
 
 from __future__ import annotations
@@ -18,60 +18,77 @@ import html
 import json
 import re
 import shlex
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from html.entities import codepoint2name
 from typing import Any
 from urllib.parse import quote, quote_plus
 
 from runbook import secret
 
 SHORTEST = 8  # characters
-_BETWEEN = r"(?:\x1b\[[0-9;]*m|\\u001b\[[0-9;]*m|\r?\n|\\n)*"  # what may stand inside a value
+# What may stand between the characters of a value: colours, breaks, and backslashes of escapes.
+_COLOUR = r"(?:\x1b|\\+(?:u001b|x1b|033))\[[0-9;]*m"
+_NOISE = re.compile(rf"{_COLOUR}|\r|\n|\\+[nr]")
+_BETWEEN = rf"(?:{_COLOUR}|\r?\n|\\+[nr]|%(?:25)*0[AaDd]|&(?:amp;)*#1[03];|\\)*"
+_PIECE = re.compile(rf"(?P<noise>{_NOISE.pattern})|.", re.DOTALL)
+_AND, _END = r"(?:&|%(?:25)*26)(?:amp(?:;|%(?:25)*3[Bb]))*", r"(?:;|%(?:25)*3[Bb])"  # of HTML
+_BROKEN_OFF = re.compile(r"(?:\x1b(?:\[[0-9;]*)?|\r|\\)\Z")  # the beginning of one of these
 _FORMS = re.compile(
     r"(?P<aws>\b(?:AKIA|ASIA)[0-9A-Z]{16}\b)"
     r"|(?P<jwt>\beyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]{8,})"
     r"|(?P<key>-----BEGIN [A-Z ]*PRIVATE KEY-----.*?-----END [A-Z ]*PRIVATE KEY-----)"
+    r"|(?P<token>\b(?:sk-[\w-]{20,}|gh[pousr]_\w{36,}|xox[abprs]-[\w-]{16,}|AIza[\w-]{35}))"
     r"|(?P<password>(?<=://)[^\s:/@'\"]*:[^\s/@'\"…]+(?=@))",
     re.DOTALL,
 )
-_compiled: tuple[int, re.Pattern[str] | None, dict[str, str]] = (0, None, {})
 
 
 def mask(text: str) -> str:
     """The text with every secret replaced by `[secret NAME]`."""
-    pattern, names = _known()
-    if pattern:
-        text = pattern.sub(lambda found: f"[secret {names[found.lastgroup or '']}]", text)
-    return _FORMS.sub(lambda found: f"[secret: {found.lastgroup}]", text)
+    return _FORMS.sub(lambda hit: f"[secret: {hit.lastgroup}]", mask_known(text))
 
 
-def mask_all(content: Any) -> Any:
+def mask_known(text: str) -> str:
+    """The text with the secrets that this process has held replaced, and no others."""
+    for each in _candidates(text):
+        text = each.pattern.sub(f"[secret {each.name}]", text)
+    return text
+
+
+def held_in(text: str) -> list[str]:
+    """Names of the secrets that the text holds, however they are encoded."""
+    return sorted(each.name for each in _candidates(text) if each.pattern.search(text))
+
+
+def mask_all(content: Any, masked: Callable[[str], str] = mask) -> Any:
     """A copy of JSON-like content with all its texts masked, keys too."""
     if isinstance(content, str):
-        return mask(content)
+        return masked(content)
     if isinstance(content, dict):
-        return {mask_all(key): mask_all(value) for key, value in content.items()}
+        return {mask_all(key, masked): mask_all(each, masked) for key, each in content.items()}
     if isinstance(content, list | tuple):
-        return [mask_all(value) for value in content]
+        return [mask_all(each, masked) for each in content]
     return content
 
 
-def guard_kernel(shell: Any) -> None:
-    """Mask every message that a kernel sends from now on; without a kernel there is none.
+def looks_like_a_secret(text: str) -> str:
+    """The form of a secret that the text has: `aws`, `jwt`, `key`, `token`, `password`; or none."""
+    found = _FORMS.search(text)
+    return (found.lastgroup or "") if found else ""
 
-    The one point that streams, results, displays, errors, replies and widgets all pass.
-    """
-    session = getattr(getattr(shell, "kernel", None), "session", None)
-    if session is None or getattr(session, "masked_by_runbook", False):
-        return
-    send = session.send
 
-    def send_masked(stream: Any, message: Any, content: Any = None, *rest: Any, **more: Any) -> Any:
-        if isinstance(message, dict):
-            message = {**message, "content": mask_all(message["content"])}
-        return send(stream, message, mask_all(content), *rest, **more)
-
-    session.send = send_masked
-    session.masked_by_runbook = True
+def unfinished(text: str) -> int:
+    """How many characters at the end may be the beginning of a secret that goes on elsewhere."""
+    forms = _Known.now().letters
+    longest = max(map(len, forms), default=0)
+    whole = _BROKEN_OFF.sub("", text)
+    pieces = _PIECE.finditer(whole, max(0, len(whole) - 8 * longest))
+    letters = [piece for piece in pieces if not piece["noise"]][-longest:]
+    tail = "".join(piece[0] for piece in letters)
+    begun = max((_begun(form, tail) for form in forms), default=0) if tail else 0
+    return len(text) - letters[-begun].start() if begun else 0
 
 
 def encodings(value: str) -> Iterator[str]:
@@ -101,22 +118,122 @@ def encodings(value: str) -> Iterator[str]:
         yield inside.replace("+", "-").replace("/", "_")
 
 
-def _known() -> tuple[re.Pattern[str] | None, dict[str, str]]:
-    """The pattern of all known secrets, made anew when there are more of them."""
-    global _compiled
-    known = secret.known()
-    if _compiled[0] != len(known):
-        wanted = {value: name for value, name in known.items() if len(value) >= SHORTEST}
+@dataclass
+class _Sought:
+    """One secret as it is looked for."""
+
+    value: str
+    name: str
+
+    @cached_property
+    def core(self) -> str:
+        """Its longest run of letters and digits: no escape changes it, only noise comes between."""
+        return max(re.findall(r"[0-9A-Za-z]+", _NOISE.sub("", self.value)), key=len, default="")
+
+    @cached_property
+    def forms(self) -> list[str]:
+        """Its encodings, the longest first."""
+        found = {form for form in encodings(self.value) if len(form) >= SHORTEST - 1}
+        return sorted(found, key=len, reverse=True)
+
+    @cached_property
+    def letters(self) -> list[str]:
+        """The forms without the noise that may stand inside them."""
+        return [_NOISE.sub("", form) for form in self.forms]
+
+    @cached_property
+    def opaque(self) -> list[str]:
+        """The forms in which the core is not to be seen."""
+        return [form for form in self.letters if self.core not in form]
+
+    @cached_property
+    def pattern(self) -> re.Pattern[str]:
+        """Costs milliseconds, and is made for a text that may hold the value."""
+        characters = _NOISE.sub("", self.value)
+        spread = _BETWEEN.join(map(_written, characters))
+        return re.compile("|".join([spread, *map(re.escape, self.forms)]))
+
+    def may_be_in(self, text: str, bare: str) -> bool:
+        """Whether a closer look is worth it. `bare` is the text without noise."""
+        return self.core in bare or any(form in bare for form in self.opaque)
+
+
+def _candidates(text: str) -> list[_Sought]:
+    """The secrets that may be in a text, the longest first."""
+    secrets = _Known.now().secrets
+    bare = _NOISE.sub("", text) if secrets else ""
+    return [each for each in secrets if each.may_be_in(text, bare)]
+
+
+class _Known:
+    """All secrets of this process, looked up anew when there are more of them."""
+
+    _latest: _Known | None = None
+
+    def __init__(self, known: Mapping[str, str]) -> None:
+        self.count = len(known)
         # the longest first: a password is part of its URL
-        ordered = sorted(wanted, key=len, reverse=True)
-        groups = {f"s{n}": wanted[value] for n, value in enumerate(ordered)}
-        parts = [f"(?P<s{n}>{_pattern(value)})" for n, value in enumerate(ordered)]
-        _compiled = (len(known), re.compile("|".join(parts)) if parts else None, groups)
-    return _compiled[1], _compiled[2]
+        values = sorted((v for v in known if len(v) >= SHORTEST), key=len, reverse=True)
+        self.secrets = [_sought(value, known[value]) for value in values]
+
+    @cached_property
+    def letters(self) -> set[str]:
+        """Every form of every secret, without noise."""
+        return {form for each in self.secrets for form in each.letters}
+
+    @classmethod
+    def now(cls) -> _Known:
+        known = secret.known()
+        if cls._latest is None or cls._latest.count != len(known):
+            cls._latest = cls(known)
+        return cls._latest
 
 
-def _pattern(value: str) -> str:
-    forms = {form for form in encodings(value) if len(form) >= SHORTEST - 1}
-    ordered = sorted(forms - {value}, key=len, reverse=True)
-    spread = _BETWEEN.join(re.escape(character) for character in value)
-    return "|".join([spread, *(re.escape(form) for form in ordered)])
+@lru_cache(maxsize=1024)
+def _sought(value: str, name: str) -> _Sought:
+    return _Sought(value, name)
+
+
+def _written(character: str) -> str:
+    """A pattern for one character in the escapes of URLs, HTML, JSON and Python, however nested."""
+    plain = re.escape(character)
+    if character.isascii() and character.isalnum():
+        return plain
+    if character == "'":  # a shell leaves its quotes for it: '"'"'
+        quote, double = _escaped("'"), _escaped('"')
+        left = _BETWEEN.join([quote, double, quote, double, quote])
+        return f"(?:{left}|{quote})"
+    return _escaped(character)
+
+
+def _escaped(character: str) -> str:
+    plain = re.escape(character)
+    code = ord(character)
+    units = character.encode("utf-16-be").hex()
+    ways = [
+        plain,
+        "".join(rf"%(?:25)*{_hex(f'{byte:02x}')}" for byte in character.encode()),
+        rf"{_AND}#(?:{code}|x0*{_hex(f'{code:x}')}){_END}",
+        "".join(rf"\\+u{_hex(units[n : n + 4])}" for n in range(0, len(units), 4)),
+    ]
+    if code in codepoint2name:
+        ways.append(rf"{_AND}{codepoint2name[code]}{_END}")
+    if code < 256:
+        ways.append(rf"\\+x{_hex(f'{code:02x}')}")
+    ways += {" ": [r"\+"], "\t": [r"\\+t"]}.get(character, [])
+    return f"(?:{'|'.join(ways)})"
+
+
+def _hex(digits: str) -> str:
+    """Hex digits in either case."""
+    return "".join(f"[{d}{d.upper()}]" if d.isalpha() else d for d in digits)
+
+
+def _begun(form: str, tail: str) -> int:
+    """The most letters of a form that the tail ends with, when the form is not whole."""
+    end = len(form) - 1
+    while (at := form.rfind(tail[-1:], 0, end)) >= 0:
+        if tail.endswith(form[: at + 1]):
+            return at + 1
+        end = at
+    return 0

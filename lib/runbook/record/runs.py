@@ -12,8 +12,8 @@ running/20261124T084512Z-clear-stuck-jobs-3f9c2b    until the run has its verdic
 
 from __future__ import annotations
 
-import getpass
 import json
+import logging
 import os
 import secrets
 import socket
@@ -26,26 +26,56 @@ from typing import Any
 import psutil
 
 from runbook import settings
-from runbook.errors import BadInput
+from runbook.clients import Clients
+from runbook.errors import BadInput, RecordUnavailable
 from runbook.record.journal import Journal
-from runbook.record.store import FolderStore, Store
+from runbook.record.origin import origin
+from runbook.record.redaction import mask_all
+from runbook.record.s3 import S3Store
+from runbook.record.store import AlreadyThere, FolderStore, Moved, Store, side_by_side
 from runbook.settings import Environment
 from runbook.wait import SYSTEM_CLOCK, Clock
 
+_LOG = logging.getLogger(__name__)
 _ID_TIME = "%Y%m%dT%H%M%SZ"
 _RUNNING = "running"  # an empty object for each run that is not sealed: no need to read them all
 
 
 def store_of(environment: Environment) -> Store:
-    """The store that an environment's `record` names. Raises BadInput for one unknown to us."""
-    named = environment.record.store
-    if named.startswith("s3://"):
-        raise BadInput(
-            f"The record of {environment.name} is {named}; this version keeps records in folders.",
-            next="Name a folder in record.store, or leave it empty.",
-        )
-    root = settings.home() / (named or f"record/{environment.name}")
-    return FolderStore(root)
+    """The store that an environment's `record` names."""
+    return _store_at(_location(environment), environment)
+
+
+def anchors_of(environment: Environment) -> Store:
+    """The store of the environment's anchors: `record.anchor`, or `anchors` beside the record."""
+    beside = _location(environment).rstrip("/").rpartition("/")[0]
+    return _store_at(
+        environment.record.anchor or f"{beside}/anchors/{environment.name}", environment
+    )
+
+
+def spool_of(environment: Environment) -> FolderStore:
+    """Where runs are put on record while the environment's own record does not answer."""
+    return FolderStore(settings.home() / "spool" / environment.name)
+
+
+def find_run(environment: Environment, run_id: str) -> Run:
+    """A run that was begun: in the record, or in this machine's spool."""
+    spool = spool_of(environment)
+    spooled = (spool.root / "runs" / run_id).is_dir()
+    return Run(spool if spooled else store_of(environment), run_id)
+
+
+def _location(environment: Environment) -> str:
+    return environment.record.store or f"record/{environment.name}"
+
+
+def _store_at(location: str, environment: Environment) -> Store:
+    if not location.startswith("s3://"):
+        return FolderStore(settings.home() / location)
+    region = environment.record.region or environment.regions.backup
+    clients = Clients(environment, region=region)
+    return S3Store(clients, location, retain_days=environment.record.retain_days)
 
 
 @dataclass(frozen=True)
@@ -67,16 +97,25 @@ class Run:
         apply: str = "",
         incident: str = "",
         break_glass: str = "",
+        spool: bool = False,
         clock: Clock = SYSTEM_CLOCK,
     ) -> Run:
         """Make the folder of a new run. `mode` is `headless` or `interactive`.
 
+        `spool`: while the record does not answer, this machine keeps the run until it does.
         Raises RecordUnavailable when it cannot be made.
         """
         now = clock.now()
         run_id = f"{now.strftime(_ID_TIME)}-{section}-{secrets.token_hex(3)}"
         run = cls(store_of(environment), run_id)
-        run.store.write(f"{_RUNNING}/{run_id}", b"")
+        try:
+            run.mark()
+        except RecordUnavailable as error:
+            if not spool or isinstance(run.store, FolderStore):
+                raise
+            run = cls(spool_of(environment), run_id)
+            run.mark()
+            _LOG.warning("%s AUDIT PENDING: this run is kept in %s.", error.message, run.where)
         run.update(
             run_id=run_id,
             section=section,
@@ -86,8 +125,7 @@ class Run:
             verdict="running",
             started_at=now.isoformat(),
             finished_at=None,
-            os_user=_os_user(),
-            host=socket.gethostname(),
+            **origin(),
             runner=process_here(),
             process=process_here(),
             git_commit=git_commit(),
@@ -108,6 +146,14 @@ class Run:
         """Note that this process is the one that acts: a kernel, with its runner above it."""
         self.update(process=process_here())
 
+    def began(self) -> datetime:
+        """When the run was begun, as its id says."""
+        return datetime.strptime(self.id.partition("-")[0], _ID_TIME).replace(tzinfo=UTC)
+
+    def mark(self) -> None:
+        """Put the run on the list of those that the next command looks at, if nobody else does."""
+        self.store.write(f"{_RUNNING}/{self.id}", b"")
+
     def ended(self) -> None:
         """Take the run off the list of those that are running."""
         self.store.remove(f"{_RUNNING}/{self.id}")
@@ -116,6 +162,11 @@ class Run:
     def journal(self) -> Journal:
         """The run's journal."""
         return Journal(self.store, self.id)
+
+    @property
+    def where(self) -> str:
+        """What a person opens to see the run."""
+        return self.store.where(f"runs/{self.id}")
 
     def key(self, name: str) -> str:
         """The store's key of one of the run's files."""
@@ -132,23 +183,42 @@ class Run:
         return content
 
     def update(self, **fields: Any) -> None:
-        """Write fields into `run.json`, over those already there."""
+        """Write fields into `run.json`, over those already there; secrets by their names."""
+        fields = mask_all(fields)
+        while True:
+            stored = self.store.read(self.key("run.json"))
+            before = json.loads(stored.data) if stored else {}
+            content = _readable({**before, **fields})
+            try:
+                if stored:
+                    self.store.replace(self.key("run.json"), content, version=stored.version)
+                else:
+                    self.store.create(self.key("run.json"), content)
+                return
+            except (Moved, AlreadyThere):
+                continue  # a kernel and its runner write here, each their own fields
+
+    def take(self, seen: Mapping[str, Any]) -> bool:
+        """Make this process the one that acts, if `run.json` is still as `seen`: one of many is."""
         stored = self.store.read(self.key("run.json"))
-        content = json.loads(stored.data) if stored else {}
-        content.update(fields)
-        self.write_json("run.json", content)
+        if stored is None or json.loads(stored.data) != seen:
+            return False
+        mine = {**seen, "host": socket.gethostname(), "process": process_here()}
+        try:
+            self.store.replace(self.key("run.json"), _readable(mine), version=stored.version)
+        except Moved:
+            return False
+        return True
 
     def write_json(self, name: str, content: Any) -> None:
         """Write one of the run's files as readable JSON."""
-        text = json.dumps(content, indent=2, ensure_ascii=False, default=str) + "\n"
-        self.store.write(self.key(name), text.encode())
+        self.store.write(self.key(name), _readable(content))
 
 
 def runs(store: Store) -> Iterator[dict[str, Any]]:
     """`run.json` of every run, newest first."""
-    found = sorted((key for key in store.keys("runs") if key.endswith("/run.json")), reverse=True)
-    for key in found:
-        stored = store.read(key)
+    newest_first = [f"runs/{name}/run.json" for name in reversed(store.names("runs"))]
+    for stored in side_by_side(store.read, newest_first):
         if stored:
             yield json.loads(stored.data)
 
@@ -156,7 +226,7 @@ def runs(store: Store) -> Iterator[dict[str, Any]]:
 def last_runs(store: Store) -> dict[str, str]:
     """When each section last began, ISO 8601; read from the runs' names alone."""
     found = {}
-    for name in sorted({key.split("/")[1] for key in store.keys("runs")}):
+    for name in store.names("runs"):
         began, _, rest = name.partition("-")
         moment = datetime.strptime(began, _ID_TIME).replace(tzinfo=UTC)
         found[rest.rpartition("-")[0]] = moment.isoformat()
@@ -220,8 +290,5 @@ def git_commit() -> str:
         return ""
 
 
-def _os_user() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):  # a user id without a passwd entry
-        return f"uid {os.getuid()}"
+def _readable(content: Any) -> bytes:
+    return (json.dumps(content, indent=2, ensure_ascii=False, default=str) + "\n").encode()

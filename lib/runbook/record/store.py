@@ -10,13 +10,22 @@ import fcntl
 import hashlib
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from runbook.errors import RecordUnavailable
+
+_PIECE = 1 << 18  # bytes that are hashed at once
+_THREADS = 16  # one waits for the network or the disk while another hashes
+_BATCH = 64
+
+Item = TypeVar("Item")
+Answer = TypeVar("Answer")
 
 
 class AlreadyThere(Exception):
@@ -35,15 +44,27 @@ class Stored:
     version: str
 
 
+@dataclass(frozen=True, slots=True)
+class Digest:
+    """An object's size and hash, and the hashes of its beginnings that were asked for."""
+
+    size: int
+    sha256: str
+    beginnings: tuple[str, ...] = ()
+
+
 class Store(Protocol):
     """What the record asks of a place. Keys are relative paths with `/`."""
 
     def read(self, key: str) -> Stored | None: ...
+    def digest(self, key: str, *, beginnings: Sequence[int] = ()) -> Digest | None: ...
     def create(self, key: str, data: bytes) -> str: ...
     def replace(self, key: str, data: bytes, *, version: str) -> str: ...
     def write(self, key: str, data: bytes) -> None: ...
     def append(self, key: str, line: bytes) -> None: ...
+    def keep(self, key: str) -> None: ...
     def keys(self, prefix: str) -> Iterator[str]: ...
+    def names(self, prefix: str) -> list[str]: ...
     def remove(self, key: str) -> None: ...
     def where(self, key: str) -> str: ...
 
@@ -65,6 +86,17 @@ class FolderStore:
             return None
         return Stored(data, _version(data))
 
+    def digest(self, key: str, *, beginnings: Sequence[int] = ()) -> Digest | None:
+        """Size and hash of the object, read piece by piece; None when there is none."""
+        try:
+            descriptor = os.open(f"{self.root}/{key}", os.O_RDONLY)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        try:
+            return digest_of(iter(lambda: os.read(descriptor, _PIECE), b""), beginnings)
+        finally:
+            os.close(descriptor)
+
     def create(self, key: str, data: bytes) -> str:
         """Write a new object and return its version. Raises AlreadyThere."""
         with self._writing(key) as path, _temporary(path, data) as temporary:
@@ -77,7 +109,7 @@ class FolderStore:
 
     def replace(self, key: str, data: bytes, *, version: str) -> str:
         """Write over the version that was read, and return the new one. Raises Moved."""
-        with self._writing(key) as path, _exclusive(self.root):
+        with self._writing(key) as path, exclusive(self.root):
             current = self.read(key)
             if current is None or current.version != version:
                 raise Moved(key)
@@ -108,14 +140,21 @@ class FolderStore:
             if new:
                 _sync_folder(path.parent)
 
+    def keep(self, key: str) -> None:
+        """Nothing: a folder cannot hold on to what its owner removes."""
+
     def keys(self, prefix: str) -> Iterator[str]:
         """Keys of all objects below a folder, sorted."""
-        base = self.root / prefix
-        for folder, folders, files in os.walk(base):
-            folders.sort()
-            for name in sorted(files):
-                if not name.startswith("."):
-                    yield str((Path(folder) / name).relative_to(self.root))
+        for name, is_folder in self._entries(prefix):
+            below = f"{prefix}/{name}" if prefix else name
+            if is_folder:
+                yield from self.keys(below)
+            else:
+                yield below
+
+    def names(self, prefix: str) -> list[str]:
+        """Names of all folders directly below one, sorted."""
+        return [name for name, is_folder in self._entries(prefix) if is_folder]
 
     def remove(self, key: str) -> None:
         """Remove the object, if it is there."""
@@ -125,6 +164,16 @@ class FolderStore:
     def where(self, key: str) -> str:
         """What a person opens to see the object."""
         return str(self.root / key)
+
+    def _entries(self, prefix: str) -> list[tuple[str, bool]]:
+        """What a folder holds, sorted. A name with a leading dot is a write that is under way."""
+        try:
+            with os.scandir(f"{self.root}/{prefix}") as found:
+                return sorted(
+                    (each.name, each.is_dir()) for each in found if not each.name.startswith(".")
+                )
+        except (FileNotFoundError, NotADirectoryError):
+            return []
 
     def _put(self, path: Path, data: bytes) -> None:
         with _temporary(path, data) as temporary:
@@ -144,6 +193,43 @@ class FolderStore:
             ) from error
 
 
+def digest_of(pieces: Iterable[bytes], beginnings: Sequence[int] = ()) -> Digest:
+    """Size and hash of all pieces together, and of those beginnings (bytes) that they reach."""
+    whole, size = hashlib.sha256(), 0
+    if not beginnings:
+        for piece in pieces:
+            whole.update(piece)
+            size += len(piece)
+        return Digest(size, whole.hexdigest())
+    found = []
+    wanted = sorted(beginnings)
+    for piece in chain((b"",), pieces):  # what begins with nothing is there before all pieces
+        while wanted and wanted[0] <= size + len(piece):
+            beginning = whole.copy()
+            beginning.update(piece[: wanted.pop(0) - size])
+            found.append(beginning.hexdigest())
+        whole.update(piece)
+        size += len(piece)
+    return Digest(size, whole.hexdigest(), tuple(found))
+
+
+def batches(items: Sequence[Item]) -> list[Sequence[Item]]:
+    """The items in pieces for `side_by_side`: small work is not worth a thread's waking each."""
+    size = max(1, min(_BATCH, len(items) // (4 * _THREADS)))
+    return [items[start : start + size] for start in range(0, len(items), size)]
+
+
+def side_by_side(work: Callable[[Item], Answer], items: Sequence[Item]) -> Iterator[Answer]:
+    """What `work` makes of each item, in their order; many at a time, and never far ahead."""
+    if len(items) < 2:
+        yield from map(work, items)
+        return
+    ahead = 4 * _THREADS
+    with ThreadPoolExecutor(_THREADS) as pool:
+        for start in range(0, len(items), ahead):
+            yield from pool.map(work, items[start : start + ahead])
+
+
 @contextmanager
 def _temporary(path: Path, data: bytes) -> Iterator[str]:
     """The data in a file beside `path`, on the disk; it is gone afterwards unless it was moved."""
@@ -161,7 +247,8 @@ def _temporary(path: Path, data: bytes) -> Iterator[str]:
 
 
 @contextmanager
-def _exclusive(root: Path) -> Iterator[None]:
+def exclusive(root: Path) -> Iterator[None]:
+    """Hold the lock of a record in a folder: of all processes of this machine one does."""
     with open(root / ".lock", "a") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield

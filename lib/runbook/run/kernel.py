@@ -1,4 +1,4 @@
-"""The kernel that a section runs in: this Python, over sockets in a private folder, no history.
+"""The kernel that a section runs in: this Python, guarded, over sockets in a private folder.
 
 A kernel's TCP ports can be taken by others between being chosen and being bound, so it talks over
 IPC; a history file would keep parameters in the home of whoever runs this.
@@ -15,11 +15,17 @@ from typing import Any
 from jupyter_client.kernelspec import KernelSpec
 from jupyter_client.manager import AsyncKernelManager
 
+from runbook.run.confided import VARIABLE, Confided
+
 
 class SectionKernel(AsyncKernelManager):  # type: ignore[misc]  # jupyter_client has no types
-    """Starts `ipykernel` with the Python that runs us, whatever kernels are installed."""
+    """Starts our kernel with the Python that runs us, whatever kernels are installed.
+
+    `confided` has what the kernel says of its secrets.
+    """
 
     def __init__(self, **settings: Any) -> None:
+        self.confided = Confided()
         # below the system's temporary folder: a socket's path must be shorter than 108 bytes
         self._folder = Path(tempfile.mkdtemp(prefix="runbook-kernel-"))
         super().__init__(
@@ -32,16 +38,25 @@ class SectionKernel(AsyncKernelManager):  # type: ignore[misc]  # jupyter_client
     @property
     def kernel_spec(self) -> KernelSpec:
         """What is started."""
-        launcher = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
+        launcher = [sys.executable, "-P", "-m", "runbook.run.section_kernel"]
         return KernelSpec(
-            argv=[*launcher, "--HistoryManager.enabled=False"],
+            argv=[*launcher, "-f", "{connection_file}", "--HistoryManager.enabled=False"],
             display_name="Python 3",
             language="python",
         )
 
+    async def _async_launch_kernel(self, kernel_cmd: list[str], **settings: Any) -> None:
+        end = self.confided.kernels_end
+        settings["env"] = {**settings["env"], VARIABLE: str(end)}
+        await super()._async_launch_kernel(kernel_cmd, pass_fds=(end,), **settings)
+        self.confided.started()
+
+    _launch_kernel = _async_launch_kernel
+
     async def _async_cleanup_resources(self, restart: bool = False) -> None:
         await super()._async_cleanup_resources(restart=restart)
         if not restart:
+            self.confided.close()
             shutil.rmtree(self._folder, ignore_errors=True)
 
     cleanup_resources = _async_cleanup_resources

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from runbook.errors import BadInput
+from runbook.record.redaction import looks_like_a_secret
 from runbook.run.sections import Section, source_of, tags_of
 
 TYPES: dict[str, type] = {"str": str, "int": int, "float": float, "bool": bool}
@@ -92,6 +93,7 @@ def check(
             errors.append(_unknown(name, known))
             continue
         try:
+            _refuse_a_secret(name, value)  # first: no other refusal may repeat it
             checked[name] = known[name].parse(value) if name in typed else known[name].check(value)
         except BadInput as error:
             errors.append(error.message)
@@ -120,6 +122,16 @@ def _parameter(section: Section, node: ast.stmt, comments: Mapping[int, str]) ->
         f"{section.path.name}, parameters cell, line {node.lineno}: expected "
         f"name: type = value with a type of {', '.join(TYPES)}, found {ast.unparse(node)}."
     )
+
+
+def _refuse_a_secret(name: str, value: Any) -> None:
+    """Parameters are on record and in a list of processes: they name secrets and never hold one."""
+    form = looks_like_a_secret(value) if isinstance(value, str) else ""
+    if form:
+        raise BadInput(
+            f"{name}: the value has the form of a secret ({form}); a parameter names a secret, "
+            "it never holds one."
+        )
 
 
 def _comments(source: str) -> dict[int, str]:

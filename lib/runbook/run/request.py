@@ -13,13 +13,22 @@ from typing import Any
 from runbook import settings
 from runbook.change import saved
 from runbook.change.plan import DIGEST_PREFIX, Plan
-from runbook.errors import BadInput, GuardrailHit, PlanStale, Refused, RunbookError
+from runbook.errors import (
+    BadInput,
+    GuardrailHit,
+    PlanStale,
+    PlanUnknown,
+    Refused,
+    RunbookError,
+)
 from runbook.record.runs import Run, store_of
+from runbook.record.spool import at_hand
 from runbook.run import parameters, sections
 from runbook.run.sections import Section
 from runbook.settings import Environment
 
 UNATTENDED = "unattended"
+INCIDENT = "RUNBOOK_INCIDENT"  # the incident that all runs of this shell are filed under
 DEFAULT_ENVIRONMENT = "sandbox"  # no other is ever assumed
 _OF_THE_RUN = ("apply", "environment")  # parameters that say how to run, not what to plan
 
@@ -45,6 +54,7 @@ class Request:
             apply=self.parameters.get("apply", ""),
             incident=self.incident,
             break_glass=self.break_glass,
+            spool=self.section.may_spool or bool(self.break_glass),
         )
 
 
@@ -157,6 +167,14 @@ def command(slug: str, digest: str, environment: str) -> str:
     return f"./runbook run {slug}{where} --apply {digest}"
 
 
+def _saved_plan(environment: Environment, apply: str) -> Plan:
+    """The plan of that digest. Raises PlanUnknown, or RecordUnavailable: it cannot be looked up."""
+    try:
+        return saved.find(at_hand(environment), apply).plan
+    except PlanUnknown:  # where the spool is all that there is at hand, it knows of few plans
+        return saved.find(store_of(environment), apply).plan
+
+
 def _planned_with(
     section: Section, environment: Environment, apply: str, given: Mapping[str, Any]
 ) -> dict[str, Any]:
@@ -166,7 +184,7 @@ def _planned_with(
             f"apply: expected {DIGEST_PREFIX} and the plan's digest, found {apply!r}.",
             next="See the plans that wait: ./runbook plans",
         )
-    plan = saved.find(store_of(environment), apply).plan
+    plan = _saved_plan(environment, apply)
     origin = plan.origin
     if origin is None or origin.section != section.slug:
         made_by = origin.section if origin else "nothing that is known"

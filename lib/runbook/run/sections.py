@@ -79,6 +79,11 @@ class Section:
         return risk
 
     @property
+    def may_spool(self) -> bool:
+        """Whether it may run while the record does not answer, without breaking the glass."""
+        return self.risk in ("read", "low")
+
+    @property
     def _first(self) -> str:
         return source_of(self.content["cells"][0])
 

@@ -9,10 +9,14 @@ stopped or cut off      an intent without a result → unknown
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import logging
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
+from runbook.errors import BadInput, RecordUnavailable
+from runbook.record import ledger
 from runbook.record.runs import Run, is_alive, running
 from runbook.record.store import Store
 from runbook.wait import SYSTEM_CLOCK, Clock
@@ -25,7 +29,17 @@ EXIT_CODES = {
     "refused": 2,
     "unknown": 3,
 }
+_LOG = logging.getLogger(__name__)
+_BEGUN_WITHIN = timedelta(minutes=10)  # from its mark on the list to its run.json
 FINDINGS_EXIT = 4  # --fail-on: the section succeeded and what it found is bad
+
+
+def exit_code_for(ended: Mapping[str, Any], fail_on: str) -> int:
+    """The exit code of a run that has ended, with what it found weighed by `--fail-on`."""
+    code: int = ended["exit_code"]
+    bad = {"warning": ("warning", "critical"), "critical": ("critical",)}.get(fail_on, ())
+    found_bad = (ended["result"] or {}).get("status") in bad
+    return FINDINGS_EXIT if code == 0 and found_bad else code
 
 
 @dataclass(frozen=True)
@@ -41,11 +55,21 @@ class Stop:
         return {"class": self.error, "message": self.message, "next": self.next}
 
 
-def seal(run: Run, stop: Stop | None, *, clock: Clock = SYSTEM_CLOCK) -> dict[str, Any]:
-    """Give the run its verdict and close it; returns its `run.json`.
+def seal(
+    run: Run,
+    stop: Stop | None,
+    *,
+    finish: Callable[[dict[str, Any]], None] = lambda about: None,
+    clock: Clock = SYSTEM_CLOCK,
+) -> dict[str, Any]:
+    """Give the run its verdict, chain it and close it; returns its `run.json`.
 
-    `stop` is None when every cell ran.
+    `stop` is None when every cell ran. `finish` writes what is still to be written into the run's
+    folder once the verdict is known: nobody does afterwards.
     """
+    if (about := run.read())["verdict"] != "running":  # sealed already, or as far as its verdict
+        _close(run, clock)
+        return about
     stop = _noted(run) or stop if stop else None
     verdict = _verdict(run, stop)
     if stop and verdict == "unknown":
@@ -57,7 +81,8 @@ def seal(run: Run, stop: Stop | None, *, clock: Clock = SYSTEM_CLOCK) -> dict[st
         changes_applied=_changes_applied(run),
         error=stop.as_json() if stop else None,
     )
-    run.ended()
+    finish(run.read())
+    _close(run, clock)
     return run.read()
 
 
@@ -69,16 +94,39 @@ def seal_cut_off(store: Store) -> list[dict[str, Any]]:
     """
     sealed = []
     for run in running(store):
-        about = run.read()
-        if any(is_alive(about[name], about["host"]) for name in ("runner", "process")):
+        try:
+            about = run.read()
+        except BadInput:  # it is just being begun, or whoever began it got no further than this
+            _forget_if_old(run)
             continue
-        if about["mode"] == "headless":
-            stop = Stop("Killed", "The run was killed before it could end.")
-            run.journal.write("killed", found_by="the next command")
-            sealed.append(seal(run, stop))
-        else:
-            sealed.append(seal(run, None))
+        at_work = any(is_alive(about[name], about["host"]) for name in ("runner", "process"))
+        if about["verdict"] != "running":
+            if not at_work or ledger.is_chained(run):  # cut off in sealing, or in adding a line
+                _close(run, SYSTEM_CLOCK)
+        elif not at_work and run.take(about):  # else somebody at work, or another who seals it
+            sealed.append(_seal_killed(run, about["mode"]))
     return sealed
+
+
+def _seal_killed(run: Run, mode: str) -> dict[str, Any]:
+    if mode != "headless":
+        return seal(run, None)
+    run.journal.write("killed", found_by="the next command")
+    return seal(run, Stop("Killed", "The run was killed before it could end."))
+
+
+def _close(run: Run, clock: Clock) -> None:
+    """Chain the run and take it off the list; where that cannot be done the next command does."""
+    try:
+        ledger.chain(run, clock=clock)
+        run.ended()
+    except RecordUnavailable as error:
+        _LOG.warning("Run %s is not in the ledger yet: %s", run.id, error)
+
+
+def _forget_if_old(run: Run) -> None:
+    if SYSTEM_CLOCK.now() - run.began() > _BEGUN_WITHIN:
+        run.ended()
 
 
 def _verdict(run: Run, stop: Stop | None) -> str:

@@ -1,4 +1,4 @@
-"""Application Load Balancer: rules of a listener, by their priority.
+"""Application Load Balancer: its targets, and rules of a listener by their priority.
 
 A rule is made, changed or removed as a whole: its conditions and its actions, in one canonical
 form (AWS answers with fields that say the same twice). The default rule has no priority and is
@@ -15,6 +15,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from runbook.change.kinds import register
@@ -52,6 +53,25 @@ class Rule:
         }
 
 
+@dataclass(frozen=True)
+class Target:
+    """A task as the load balancer sees it: `healthy`, `unhealthy`, `initial`, `draining`…"""
+
+    group: str
+    id: str  # address:port
+    state: str
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """A certificate of a listener: the names it is good for, a star for one label; aware time."""
+
+    arn: str
+    names: tuple[str, ...]
+    until: datetime
+
+
 def read_rules(elbv2: Any, listener: str) -> tuple[Rule, ...]:
     """All rules of a listener but the default one, the first to be tried first.
 
@@ -62,6 +82,65 @@ def read_rules(elbv2: Any, listener: str) -> tuple[Rule, ...]:
     found = [_rule(listener, one) for page in pages for one in page["Rules"]
              if one["Priority"] != "default"]  # fmt: skip
     return tuple(sorted(found, key=lambda rule: rule.priority))
+
+
+def read_default(elbv2: Any, listener: str) -> tuple[Json, ...]:
+    """What a listener does with a request that no rule catches: its actions."""
+    pages = elbv2.get_paginator("describe_rules").paginate(ListenerArn=_arn(elbv2, listener))
+    found = (one for page in pages for one in page["Rules"] if one["Priority"] == "default")
+    return tuple(canonical_actions(next(found)["Actions"]))
+
+
+def read_targets(elbv2: Any, load_balancer: str) -> tuple[Target, ...]:
+    """Every target behind a load balancer, by group. Raises BadInput when there is none such.
+
+    A group without a target is one with an empty id. Source:
+    https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/API_DescribeTargetHealth.html
+    """
+    arn = read_balancer(elbv2, load_balancer)["LoadBalancerArn"]
+    pages = elbv2.get_paginator("describe_target_groups").paginate(LoadBalancerArn=arn)
+    groups = [one["TargetGroupArn"] for page in pages for one in page["TargetGroups"]]
+    return read_targets_of(elbv2, groups)
+
+
+def read_targets_of(elbv2: Any, groups: Iterable[str]) -> tuple[Target, ...]:
+    """Every target of these groups (ARNs), by group; one that has none has an empty id."""
+    found: list[Target] = []
+    for group in groups:
+        answer = elbv2.describe_target_health(TargetGroupArn=group)
+        name, targets = group.split("/")[-2], answer["TargetHealthDescriptions"]
+        found += [_target(name, one) for one in targets] or [Target(name, "", "none")]
+    return tuple(sorted(found, key=lambda one: (one.group, one.id)))
+
+
+def read_balancer(elbv2: Any, name: str) -> Mapping[str, Any]:
+    """A load balancer in AWS's words. Raises BadInput when there is none of that name."""
+    try:
+        found: Mapping[str, Any] = elbv2.describe_load_balancers(Names=[name])["LoadBalancers"][0]
+    except elbv2.exceptions.LoadBalancerNotFoundException as error:
+        raise BadInput(f"There is no load balancer {name!r}.") from error
+    return found
+
+
+def read_certificates(elbv2: Any, acm: Any, load_balancer: str) -> tuple[Certificate, ...]:
+    """The certificates of a load balancer's listeners that ACM keeps.
+
+    Source: https://docs.aws.amazon.com/acm/latest/APIReference/API_DescribeCertificate.html
+    """
+    balancer = read_balancer(elbv2, load_balancer)["LoadBalancerArn"]
+    found = {}
+    for listener in _listeners(elbv2, balancer):
+        if listener["Protocol"] not in ("HTTPS", "TLS"):
+            continue
+        answer = elbv2.describe_listener_certificates(ListenerArn=listener["ListenerArn"])
+        for arn in (one["CertificateArn"] for one in answer["Certificates"]):
+            if ":acm:" in arn:  # IAM may hold one too; the handshake shows that
+                found[arn] = acm.describe_certificate(CertificateArn=arn)["Certificate"]
+    return tuple(
+        Certificate(arn, tuple(one["SubjectAlternativeNames"]), one["NotAfter"])
+        for arn, one in found.items()
+        if one["Status"] == "ISSUED"
+    )
 
 
 def find_rule(rules: Iterable[Rule], priority: int) -> Rule | None:
@@ -154,19 +233,24 @@ def _rule(listener: str, found: Mapping[str, Any]) -> Rule:
     )
 
 
+def _target(group: str, found: Mapping[str, Any]) -> Target:
+    target, health = found["Target"], found["TargetHealth"]
+    reason = health.get("Description") or health.get("Reason", "")
+    return Target(group, f"{target['Id']}:{target['Port']}", health["State"], reason)
+
+
+def _listeners(elbv2: Any, balancer: str) -> list[Mapping[str, Any]]:
+    pages = elbv2.get_paginator("describe_listeners").paginate(LoadBalancerArn=balancer)
+    return [one for page in pages for one in page["Listeners"]]
+
+
 def _arn(elbv2: Any, listener: str) -> str:
     """The ARN of a listener that may be named by its load balancer and port."""
     if listener.startswith("arn:"):
         return listener
     balancer, _, port = listener.rpartition("/")
-    try:
-        found = elbv2.describe_load_balancers(Names=[balancer])["LoadBalancers"]
-    except elbv2.exceptions.LoadBalancerNotFoundException as error:
-        raise BadInput(f"There is no load balancer {balancer!r}.") from error
-    pages = elbv2.get_paginator("describe_listeners").paginate(
-        LoadBalancerArn=found[0]["LoadBalancerArn"]
-    )
-    ports = {str(one["Port"]): one["ListenerArn"] for page in pages for one in page["Listeners"]}
+    found = read_balancer(elbv2, balancer)["LoadBalancerArn"]
+    ports = {str(one["Port"]): one["ListenerArn"] for one in _listeners(elbv2, found)}
     if port not in ports:
         raise BadInput(f"{balancer} listens on {', '.join(sorted(ports))}, not on {port or '-'}.")
     return str(ports[port])

@@ -23,6 +23,11 @@ TARGET, POLICY = "scaling-target", "scaling-policy"
 _OF_SERVICES = {"ServiceNamespace": "ecs", "ScalableDimension": "ecs:service:DesiredCount"}
 _SENT_BACK = ("PolicyName", "PolicyType", "ServiceNamespace", "ResourceId", "ScalableDimension")
 
+_PREDEFINED = {  # policies that follow a service's own metric
+    "ECSServiceAverageCPUUtilization": "CPUUtilization",
+    "ECSServiceAverageMemoryUtilization": "MemoryUtilization",
+}
+
 
 @dataclass(frozen=True)
 class Policy:
@@ -58,13 +63,18 @@ def read_scaling(autoscaling: Any, *, cluster: str, service: str) -> Scaling:
 
     Source: https://docs.aws.amazon.com/autoscaling/application/APIReference/API_DescribeScalableTargets.html
     """
-    found = _find(autoscaling, f"service/{cluster}/{service}")
+    found = find_scaling(autoscaling, cluster=cluster, service=service)
     if found is None:
         raise BadInput(
             f"{service} of {cluster} does not scale by itself.",
             next="Set its number of tasks instead: scale-service",
         )
     return found
+
+
+def find_scaling(autoscaling: Any, *, cluster: str, service: str) -> Scaling | None:
+    """How a service scales; None where auto scaling does not look after it."""
+    return _find(autoscaling, f"service/{cluster}/{service}")
 
 
 def plan_range(
@@ -113,6 +123,30 @@ def plan_target_value(scaling: Scaling, *, policy: str, target_value: float) -> 
         changes=changes,
         way_back=f"undo sets {found.target_value:g} again; the policy's alarms are made anew.",
     )
+
+
+def metric_of(policy: Policy, *, cluster: str, service: str) -> dict[str, Any] | None:
+    """What a policy follows, in the words of `GetMetricData` (MetricStat); None where unknown.
+
+    Pure. Source: https://docs.aws.amazon.com/autoscaling/application/APIReference/API_PredefinedMetricSpecification.html
+    """
+    custom = policy.configuration.get("CustomizedMetricSpecification")
+    if custom and "MetricName" in custom:
+        metric = {"Namespace": custom["Namespace"], "MetricName": custom["MetricName"],
+                  "Dimensions": custom.get("Dimensions", [])}  # fmt: skip
+        return {"Metric": metric, "Period": 60, "Stat": custom["Statistic"]}
+    if policy.metric not in _PREDEFINED:
+        return None
+    dimensions = [
+        {"Name": "ClusterName", "Value": cluster},
+        {"Name": "ServiceName", "Value": service},
+    ]
+    metric = {
+        "Namespace": "AWS/ECS",
+        "MetricName": _PREDEFINED[policy.metric],
+        "Dimensions": dimensions,
+    }
+    return {"Metric": metric, "Period": 60, "Stat": "Average"}
 
 
 def _range_warnings(
@@ -225,5 +259,5 @@ def _measure_policy(change: Change) -> Mapping[str, float]:
     return {"percentage": 100 * max(moved)}
 
 
-register(TARGET, read=_read_target, apply=_apply_target, measure=_measure_target)
+register(TARGET, read=_read_target, apply=_apply_target, measure=_measure_target, regional=True)
 register(POLICY, read=_read_policy, apply=_apply_policy, measure=_measure_policy)

@@ -15,7 +15,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from runbook.change.kinds import register
@@ -52,6 +52,15 @@ class Alarm:
         return f"alarm:{self.name}"
 
 
+@dataclass(frozen=True)
+class StateChange:
+    """One change of an alarm's state, and AWS's reason for the new one."""
+
+    at: datetime  # aware
+    summary: str
+    reason: str
+
+
 def read_alarms(cloudwatch: Any, *, prefix: str = "", names: Iterable[str] = ()) -> list[Alarm]:
     """Metric alarms by name: all, those that begin with `prefix`, or just `names`.
 
@@ -73,6 +82,97 @@ def read_alarms(cloudwatch: Any, *, prefix: str = "", names: Iterable[str] = ())
         for one in page["MetricAlarms"]
     ]
     return sorted(found, key=lambda alarm: alarm.name)
+
+
+def read_changes(cloudwatch: Any, name: str, *, most: int) -> list[StateChange]:
+    """The last changes of an alarm's state, newest first. Kept by AWS for 30 days.
+
+    Source: https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_DescribeAlarmHistory.html
+    """
+    answer = cloudwatch.describe_alarm_history(
+        AlarmName=name, HistoryItemType="StateUpdate", MaxRecords=most, ScanBy="TimestampDescending"
+    )
+    return [_state_change(item) for item in answer["AlarmHistoryItems"]]
+
+
+def read_transitions(
+    cloudwatch: Any, *, since: datetime, until: datetime
+) -> list[tuple[str, StateChange]]:
+    """Every alarm's changes of state in a stretch of time, with its name, oldest first."""
+    pages = cloudwatch.get_paginator("describe_alarm_history").paginate(
+        HistoryItemType="StateUpdate", StartDate=since, EndDate=until, ScanBy="TimestampAscending"
+    )
+    return [
+        (item["AlarmName"], _state_change(item))
+        for page in pages
+        for item in page["AlarmHistoryItems"]
+    ]
+
+
+def read_values(cloudwatch: Any, alarm: Alarm, *, since: datetime) -> list[tuple[datetime, float]]:
+    """What an alarm compared with its threshold, oldest first, in its own periods.
+
+    Source: https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_GetMetricData.html
+    """
+    queries = list(alarm.settings["Metrics"])
+    if not queries:
+        (metric,), stat = metrics_of(alarm), alarm.settings["Statistic"]
+        each = {"Metric": metric, "Period": alarm.settings["Period"],
+                "Stat": stat or alarm.settings["ExtendedStatistic"]}  # fmt: skip
+        queries = [{"Id": "value", "MetricStat": each}]
+    return _series(cloudwatch, queries, since)
+
+
+def read_series(
+    cloudwatch: Any, metric_stat: Mapping[str, Any], *, since: datetime
+) -> list[tuple[datetime, float]]:
+    """One metric, given as a MetricStat, in its own periods, oldest first.
+
+    Source: https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_GetMetricData.html
+    """
+    return _series(cloudwatch, [{"Id": "value", "MetricStat": dict(metric_stat)}], since)
+
+
+def _series(
+    cloudwatch: Any, queries: list[dict[str, Any]], since: datetime
+) -> list[tuple[datetime, float]]:
+    """The one series that these queries return."""
+    pages = cloudwatch.get_paginator("get_metric_data").paginate(
+        MetricDataQueries=queries,
+        StartTime=since,
+        EndTime=datetime.now(UTC),
+        ScanBy="TimestampAscending",
+    )
+    results = [result for page in pages for result in page["MetricDataResults"]]
+    shown = results[0]["Id"] if results else ""  # an alarm returns one series
+    mine = [result for result in results if result["Id"] == shown]
+    return [pair for one in mine for pair in zip(one["Timestamps"], one["Values"], strict=True)]
+
+
+def metrics_of(alarm: Alarm) -> list[dict[str, Any]]:
+    """What an alarm watches, in the words of `ListMetrics`. Pure."""
+    settings = alarm.settings
+    if not settings["Metrics"]:
+        return [{key: settings[key] for key in ("Namespace", "MetricName", "Dimensions")}]
+    return [dict(one["MetricStat"]["Metric"]) for one in settings["Metrics"] if "MetricStat" in one]
+
+
+def has_metric(cloudwatch: Any, metric: Mapping[str, Any]) -> bool:
+    """Whether there is any data of a metric: AWS lists those that had some in two weeks.
+
+    Source: https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_ListMetrics.html
+    """
+    pages = cloudwatch.get_paginator("list_metrics").paginate(**metric)
+    wanted = _sorted(metric["Dimensions"], "Name")  # AWS also lists those with more dimensions
+    return any(
+        _sorted(one["Dimensions"], "Name") == wanted for page in pages for one in page["Metrics"]
+    )
+
+
+def metric_in_words(metric: Mapping[str, Any]) -> str:
+    """`AWS/RDS CPUUtilization of` what its dimensions name. Pure."""
+    values = ", ".join(str(one["Value"]) for one in metric["Dimensions"])
+    return f"{metric['Namespace']} {metric['MetricName']}{f' of {values}' if values else ''}"
 
 
 def wanted_alarm(name: str, settings: Mapping[str, Json]) -> Alarm:
@@ -102,8 +202,9 @@ def plan_alarms(current: Iterable[Alarm], wanted: Iterable[Alarm]) -> Plan:
         for change in _towards(there.get(alarm.name), alarm)
     ]
     made = sum(change.before is None for change in changes)
+    title = f"Make {made} missing and mend {len(changes) - made} drifted alarms"
     return Plan(
-        title=f"Make {made} missing and mend {len(changes) - made} drifted alarms",
+        title=title if changes else "Every alarm is as it should be",
         risk="low",
         changes=tuple(changes),
         way_back="undo removes what was made and sets back what was mended; states are evaluated "
@@ -160,6 +261,13 @@ def _towards(current: Alarm | None, wanted: Alarm) -> list[Change]:
 
 def _present(settings: Mapping[str, Json]) -> dict[str, Json]:
     return {key: value for key, value in settings.items() if value not in _EMPTY}
+
+
+def _state_change(item: Mapping[str, Any]) -> StateChange:
+    data = json.loads(item.get("HistoryData") or "{}")
+    reason = data.get("newState", {}).get("stateReason") or ""
+    summary = item["HistorySummary"].removeprefix("Alarm updated ")
+    return StateChange(item["Timestamp"], summary, reason)
 
 
 def _alarm(found: Mapping[str, Any]) -> Alarm:

@@ -12,7 +12,7 @@ Source: https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_UpdateServ
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NoReturn
@@ -26,6 +26,7 @@ from runbook.wait import DeadlinePassed, Wait
 
 SERVICE, RESTART = "ecs-service", "ecs-restart"
 _EVENTS = 5  # that an error tells
+_AT_ONCE = 10  # services that DescribeServices takes
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,8 @@ class Service:
     pending_count: int
     deployments: tuple[Deployment, ...]
     events: tuple[str, ...] = ()
+    target_groups: tuple[str, ...] = ()  # ARNs
+    security_groups: tuple[str, ...] = ()  # ids, of its tasks
 
     @property
     def target(self) -> str:
@@ -67,6 +70,24 @@ class Service:
         return next((one for one in self.deployments if one.status == "PRIMARY"), None)
 
 
+@dataclass(frozen=True)
+class Size:
+    """What one task of a revision has."""
+
+    vcpu: float
+    gib: float
+
+
+@dataclass(frozen=True)
+class Reference:
+    """A setting that a live revision takes from elsewhere; `value_from` as it is written there."""
+
+    service: str
+    revision: str
+    name: str
+    value_from: str
+
+
 def read_service(ecs: Any, *, cluster: str, service: str) -> Service:
     """One service. Raises BadInput when the cluster has no such active service.
 
@@ -76,6 +97,124 @@ def read_service(ecs: Any, *, cluster: str, service: str) -> Service:
     if found is None:
         raise BadInput(f"The cluster {cluster} has no active service {service}.")
     return found
+
+
+def read_services(ecs: Any, *, cluster: str) -> tuple[Service, ...]:
+    """All active services of a cluster, by name. Raises BadInput when there is no such cluster.
+
+    Source: https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_ListServices.html
+    """
+    return tuple(_service(cluster, one) for one in _described(ecs, cluster))
+
+
+def read_events(ecs: Any, *, cluster: str) -> list[tuple[datetime, str]]:
+    """What ECS wrote of the cluster's services, oldest first: the last hundred of each."""
+    told = [event for one in _described(ecs, cluster) for event in one.get("events", ())]
+    return sorted((event["createdAt"], event["message"]) for event in told)
+
+
+def _described(ecs: Any, cluster: str) -> list[dict[str, Any]]:
+    """Every active service as ECS describes it, by name."""
+    pages = ecs.get_paginator("list_services").paginate(
+        cluster=cluster, PaginationConfig={"PageSize": _AT_ONCE}
+    )
+    found = []
+    try:
+        for page in pages:
+            if page["serviceArns"]:
+                answer = ecs.describe_services(cluster=cluster, services=page["serviceArns"])
+                found += [one for one in answer["services"] if one["status"] != "INACTIVE"]
+    except ecs.exceptions.ClusterNotFoundException as error:
+        raise BadInput(f"There is no cluster {cluster!r}.") from error
+    return sorted(found, key=lambda service: service["serviceName"])
+
+
+def read_named(ecs: Any, *, cluster: str, names: str, order: Iterable[str]) -> tuple[Service, ...]:
+    """The services of these names (commas between; empty: all), as they are deployed.
+
+    Raises BadInput for one that is not there, with those that are.
+    """
+    found, wanted = read_services(ecs, cluster=cluster), named_in(names)
+    there = [one.name for one in found]
+    if unknown := [name for name in wanted if name not in there]:
+        raise BadInput(
+            f"services: the cluster has no {', '.join(unknown)}.", next=f"It has {', '.join(there)}"
+        )
+    return in_order((one for one in found if one.name in wanted or not wanted), order)
+
+
+def named_in(names: str) -> tuple[str, ...]:
+    """Names with commas between, one by one. Pure."""
+    return tuple(name.strip() for name in names.split(",") if name.strip())
+
+
+def in_order(services: Iterable[Service], order: Iterable[str]) -> tuple[Service, ...]:
+    """Services as they are deployed; those that the order does not name come last, by name."""
+    places = {name: place for place, name in enumerate(order)}
+    return tuple(sorted(services, key=lambda one: (places.get(one.name, len(places)), one.name)))
+
+
+def read_size(ecs: Any, *, task_definition: str) -> Size:
+    """The CPU and memory of one task of a revision.
+
+    Source: https://docs.aws.amazon.com/AmazonECS/latest/developerguide/fargate-tasks-services.html
+    """
+    found = ecs.describe_task_definition(taskDefinition=task_definition)["taskDefinition"]
+    return Size(vcpu=int(found["cpu"]) / 1024, gib=int(found["memory"]) / 1024)
+
+
+def read_tags(ecs: Any, services: Iterable[Service]) -> dict[str, str]:
+    """The tag of each service's image, which names its commit; of its first container."""
+    found = {}
+    for service in services:
+        answer = ecs.describe_task_definition(taskDefinition=service.task_definition)
+        image = answer["taskDefinition"]["containerDefinitions"][0]["image"]
+        found[service.name] = image.rpartition(":")[2]
+    return found
+
+
+def list_task_ids(ecs: Any, *, cluster: str) -> frozenset[str]:
+    """Ids of a cluster's tasks: those that run, and those that stopped within the last hour."""
+    found: set[str] = set()
+    for status in ("RUNNING", "STOPPED"):
+        pages = ecs.get_paginator("list_tasks").paginate(cluster=cluster, desiredStatus=status)
+        found |= {arn.rpartition("/")[2] for page in pages for arn in page["taskArns"]}
+    return frozenset(found)
+
+
+def read_started(ecs: Any, *, cluster: str, service: str) -> list[datetime]:
+    """When each running task of a service began; those that have begun.
+
+    Source: https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_DescribeTasks.html
+    """
+    pages = ecs.get_paginator("list_tasks").paginate(
+        cluster=cluster, serviceName=service, PaginationConfig={"PageSize": 100}
+    )
+    found: list[datetime] = []
+    for page in pages:
+        if page["taskArns"]:
+            answer = ecs.describe_tasks(cluster=cluster, tasks=page["taskArns"])
+            found += [one["startedAt"] for one in answer["tasks"] if one.get("startedAt")]
+    return found
+
+
+def read_references(ecs: Any, services: Iterable[Service]) -> tuple[Reference, ...]:
+    """What the live task definitions of these services take from elsewhere: never a value.
+
+    Every deployment counts: while one rolls out, two revisions are live.
+    Source: https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_Secret.html
+    """
+    found = []
+    for service in services:
+        live = {service.task_definition, *(one.task_definition for one in service.deployments)}
+        for revision in sorted(live):
+            answer = ecs.describe_task_definition(taskDefinition=revision)
+            for container in answer["taskDefinition"]["containerDefinitions"]:
+                found += [
+                    Reference(service.name, revision, name, value)
+                    for name, value in _taken(container)
+                ]
+    return tuple(found)
 
 
 def plan_scale(service: Service, *, desired_count: int) -> Plan:
@@ -143,13 +282,21 @@ def plan_restart(service: Service) -> Plan:
 
 
 def wait_deployed(
-    ecs: Any, *, cluster: str, service: str, deployment: str, task_definition: str, wait: Wait
+    ecs: Any,
+    *,
+    cluster: str,
+    service: str,
+    deployment: str,
+    task_definition: str,
+    wait: Wait,
+    watch: Callable[[Service], None] = lambda service: None,
 ) -> Service:
     """Follow one deployment by its id until it is COMPLETED on the wanted revision.
 
-    Returns the service as it is then. Raises Failed, with the latest events, when the circuit
-    breaker gave it up, when another deployment took its place, or when it is of another revision;
-    DeadlinePassed when it is still on its way after the wait.
+    `watch` is shown the service each time it was looked at. Returns the service as it is then.
+    Raises Failed, with the latest events, when the circuit breaker gave it up, when another
+    deployment took its place, or when it is of another revision; DeadlinePassed when it is still
+    on its way after the wait.
 
     `services_stable` is no help here: it also passes after a rollback.
     Source: https://docs.aws.amazon.com/AmazonECS/latest/developerguide/deployment-circuit-breaker.html
@@ -158,6 +305,7 @@ def wait_deployed(
 
     def completed() -> Service | None:
         seen[:] = [read_service(ecs, cluster=cluster, service=service)]
+        watch(seen[0])
         return seen[0] if _is_completed(seen[0], deployment, wanted) else None
 
     try:
@@ -227,6 +375,12 @@ def _service(cluster: str, found: Mapping[str, Any]) -> Service:
         pending_count=found["pendingCount"],
         deployments=_deployments(found.get("deployments", ())),
         events=tuple(event["message"] for event in found.get("events", ())),
+        target_groups=tuple(one["targetGroupArn"] for one in found.get("loadBalancers", ())),
+        security_groups=tuple(
+            found.get("networkConfiguration", {})
+            .get("awsvpcConfiguration", {})
+            .get("securityGroups", ())
+        ),
     )
 
 
@@ -247,12 +401,20 @@ def _deployments(found: Sequence[Mapping[str, Any]]) -> tuple[Deployment, ...]:
     )
 
 
+def _taken(container: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Names and sources of what ECS hands to a container, or needs itself to start it."""
+    logged = container.get("logConfiguration", {}).get("secretOptions", ())
+    taken = [(one["name"], one["valueFrom"]) for one in (*container.get("secrets", ()), *logged)]
+    registry = container.get("repositoryCredentials", {}).get("credentialsParameter")
+    return taken + ([("the registry's password", registry)] if registry else [])
+
+
 def _short(task_definition: str) -> str:
     """`family:revision`, of an ARN too: account and region are the environment's."""
     return task_definition.rsplit("/", 1)[-1]
 
 
-def _named(target: str) -> tuple[str, str]:
+def named(target: str) -> tuple[str, str]:
     """Cluster and service of a target."""
     cluster, _, service = target.removeprefix("ecs:").partition("/")
     return cluster, service
@@ -262,7 +424,7 @@ def _named(target: str) -> tuple[str, str]:
 
 
 def _read(clients: Clients, target: str) -> Json:
-    cluster, service = _named(target)
+    cluster, service = named(target)
     found = _find(clients.aws("ecs"), cluster, service)
     if found is None:
         return None
@@ -274,24 +436,27 @@ def _read(clients: Clients, target: str) -> Json:
 
 
 def _apply(clients: Clients, change: Change, intent: Intent) -> None:
-    cluster, service = _named(change.target)
+    cluster, service = named(change.target)
     names = {"task_definition": "taskDefinition", "desired_count": "desiredCount"}
     wanted = {names[key]: value for key, value in change.after.items()}
     clients.aws("ecs", once=True).update_service(cluster=cluster, service=service, **wanted)
 
 
 def _measure(change: Change) -> Mapping[str, float]:
-    """Tasks that are added or removed, and how much of the service that is, in per cent."""
+    """Tasks that are added or removed, and how much of the service that is, in per cent.
+
+    A service that has no task is started: of nothing there is no share.
+    """
     if "desired_count" not in change.after:
         return {}
     before, after = change.before["desired_count"], change.after["desired_count"]
     tasks = abs(after - before)
-    return {"tasks": tasks, "percentage": 100 * tasks / max(before, 1)}
+    return {"tasks": tasks, **({"percentage": 100 * tasks / before} if before else {})}
 
 
 def _restart(clients: Clients, change: Change, intent: Intent) -> None:
     """Force a new deployment. Raises NotVerified when the answer shows the old one."""
-    cluster, service = _named(change.target)
+    cluster, service = named(change.target)
     answer = clients.aws("ecs", once=True).update_service(
         cluster=cluster, service=service, forceNewDeployment=True
     )
@@ -316,7 +481,7 @@ def _restarted(clients: Clients, change: Change, intent: Intent) -> bool | None:
     return True if matches(change.after, found) else None
 
 
-register(SERVICE, read=_read, apply=_apply, measure=_measure)
+register(SERVICE, read=_read, apply=_apply, measure=_measure, regional=True)
 register(
     RESTART,
     read=_read,

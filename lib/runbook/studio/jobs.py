@@ -15,17 +15,19 @@ from runbook import picture
 from runbook.change.plan import KNOWN_AFTER_APPLY, Change, Plan
 from runbook.errors import BadInput
 from runbook.picture import Picture
-from runbook.studio.rows import Row, Table, as_of, plan_update
+from runbook.studio.rows import Row, as_of, plan_update
+from runbook.studio.rows import Table as SqlTable
+from runbook.table import Table
 
 if TYPE_CHECKING:
     import pandas as pd
     import sqlalchemy
 
-JOBS = Table("jobs", key="id", stamp="updated_at", columns=("status", "updated_at"))
+JOBS = SqlTable("jobs", key="id", stamp="updated_at", columns=("status", "updated_at"))
 OUTCOMES = {"pending": "try again", "failed": "give up"}
 
 _STUCK = """
-    SELECT id::text, kind, status, created_at, updated_at,
+    SELECT id::text, user_id::text, kind, status, created_at, updated_at,
            coalesce((payload_json ->> 'attempts')::int, 1) AS attempts,
            extract(epoch FROM (now() AT TIME ZONE 'UTC') - updated_at)::float / 60 AS age_minutes
     FROM jobs
@@ -39,8 +41,8 @@ _COUNTS = "SELECT status, count(*) AS jobs FROM jobs GROUP BY status ORDER BY st
 def find_stuck(database: sqlalchemy.Engine, *, older_than_minutes: int) -> pd.DataFrame:
     """Jobs in `processing` that nobody has touched for longer than that, oldest first.
 
-    Columns: id, kind, status, created_at, updated_at (UTC, naive as in the table), attempts,
-    age_minutes (since `updated_at`). Raises BadInput for an age below one minute.
+    Columns: id, user_id, kind, status, created_at, updated_at (UTC, naive as in the table),
+    attempts, age_minutes (since `updated_at`). Raises BadInput for an age below one minute.
     """
     import pandas as pd
     import sqlalchemy
@@ -74,6 +76,25 @@ def by_kind(stuck: pd.DataFrame) -> pd.DataFrame:
         retried=("attempts", lambda attempts: int((attempts > 1).sum())),
     )
     return table.sort_values(["jobs", "oldest_minutes"], ascending=False)
+
+
+def repeaters(stuck: pd.DataFrame, *, rows: int = 10) -> Table:
+    """Users whose jobs keep getting stuck, those with the most attempts first, to be read.
+
+    `retried` of a user's stuck jobs were tried before; what they have in common is the trouble.
+    """
+    import pandas as pd
+
+    again = stuck[stuck.attempts > 1].assign(user=lambda frame: frame.user_id.fillna("(nobody's)"))
+    by_user = again.groupby("user").agg(
+        retried=("id", "size"),
+        most_attempts=("attempts", "max"),
+        kinds=("kind", lambda kinds: ", ".join(sorted(set(kinds)))),
+        example=("id", "min"),
+    )
+    ordered = by_user.sort_values(["most_attempts", "retried"], ascending=False, kind="stable")
+    frame = ordered.head(rows).reset_index() if len(again) else pd.DataFrame()
+    return Table(frame, empty="No stuck job was tried before.")
 
 
 def plot_ages(stuck: pd.DataFrame) -> Picture:

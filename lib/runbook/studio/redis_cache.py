@@ -17,9 +17,8 @@ from __future__ import annotations
 import base64
 import hashlib
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from runbook.change.kinds import Judgement, Rows, Steps, register
@@ -27,6 +26,7 @@ from runbook.change.plan import Change, Json, Plan, RowSet
 from runbook.clients import Clients
 from runbook.errors import NotVerified, Refused
 from runbook.record.journal import Intent
+from runbook.studio.pieces import in_chunks, some
 
 if TYPE_CHECKING:
     import redis
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
 KIND = "redis-keys"
 CHUNK = 200  # keys of one script: it holds up the server for well under a millisecond a key
 DUMPS_UP_TO = 10_000  # keys: larger sets are removed without a way back
-_NAMED = 3  # keys that a message names
 
 # Kombu's own names; its queues are lists that it lists in sets named after them.
 _BROKER = frozenset({"unacked", "unacked_index", "unacked_mutex", "celery"})
@@ -106,7 +105,7 @@ def read_keys(redis: redis.Redis, pattern: str, *, dumps_up_to: int = DUMPS_UP_T
     keep = len(names) <= dumps_up_to
     found = (
         _key(name, dump, expires, keep)
-        for chunk in _chunks(names)
+        for chunk in in_chunks(names, CHUNK)
         for name, (dump, expires) in zip(chunk, _dumps(redis, chunk), strict=True)
         if dump is not None  # it expired meanwhile
     )
@@ -132,7 +131,7 @@ def plan_clear(found: Keys) -> Plan:
     queued = [key.name for key in found.keys if is_of_broker(key.name, found.queues)]
     if queued:
         raise Refused(
-            f"{found.pattern!r} fits {_some(queued)} of the Celery broker: what is queued there "
+            f"{found.pattern!r} fits {some(queued)} of the Celery broker: what is queued there "
             "would be lost.",
             next="Clear one family of keys at a time, by a narrower pattern.",
         )
@@ -187,7 +186,7 @@ def _dumps(redis: redis.Redis, names: Sequence[str]) -> list[tuple[bytes | None,
 def _apply(clients: Clients, change: Change, rows: Rows, steps: Steps) -> Mapping[str, Json]:
     """Remove or restore what is still as planned, a batch at a time; each is read back."""
     total, seen, made = (change.rows.count if change.rows else 0), 0, 0
-    for chunk in _chunks(enumerate(rows)):
+    for chunk in in_chunks(enumerate(rows), CHUNK):
         made += _apply_chunk(clients.redis, chunk, steps)
         seen += len(chunk)
         steps.progress(seen, total)
@@ -233,7 +232,7 @@ def _carried_out(redis: redis.Redis, mine: Sequence[Numbered]) -> list[int]:
     same = [row["key"] for (_, row), state in numbered if state == "before" and not _expired(row)]
     if same:
         raise NotVerified(
-            f"{len(same):,} of {len(mine):,} keys read as before the change: {_some(same)}.",
+            f"{len(same):,} of {len(mine):,} keys read as before the change: {some(same)}.",
             next="Look at the server before doing anything else.",
         )
     return [index for (index, _), state in numbered if state == "after"]
@@ -265,16 +264,14 @@ def _judge(clients: Clients, change: Change, rows: Rows | None) -> Judgement:
     if rows is None:
         return Judgement("moved", ("its keys are not on record",))
     moved: list[str] = []
-    for chunk in _chunks(rows):
+    for chunk in in_chunks(rows, CHUNK):
         states = _states(clients.redis, chunk)
         if "before" in states:
             return Judgement("to do")
         moved += [row["key"] for row, state in zip(chunk, states, strict=True) if state == "moved"]
     if not moved:
         return Judgement("holds")
-    return Judgement(
-        "moved", (f"none is as it was when this was planned; changed: {_some(moved)}",)
-    )
+    return Judgement("moved", (f"none is as it was when this was planned; changed: {some(moved)}",))
 
 
 def _settled(clients: Clients, change: Change, intent: Intent) -> bool | None:
@@ -322,17 +319,6 @@ def _made(rows: Rows, intent: Intent, left: Json) -> list[int]:
 
 def _measure(change: Change) -> Mapping[str, float]:
     return {"keys": change.rows.count if change.rows else 0}
-
-
-def _chunks(items: Iterable[Any]) -> Iterator[list[Any]]:
-    numbered = iter(items)
-    while chunk := list(islice(numbered, CHUNK)):
-        yield chunk
-
-
-def _some(names: Sequence[str]) -> str:
-    more = f" and {len(names) - _NAMED:,} more" if len(names) > _NAMED else ""
-    return ", ".join(names[:_NAMED]) + more
 
 
 register(

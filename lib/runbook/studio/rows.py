@@ -38,7 +38,7 @@ Row = dict[str, Json]
 
 @dataclass(frozen=True)
 class Table:
-    """The table that a set speaks of, and the columns of its rows."""
+    """The table that a set speaks of, and the columns of its rows; `stamp` empty: it has none."""
 
     name: str
     key: str
@@ -46,7 +46,7 @@ class Table:
     columns: tuple[str, ...]
 
     def __post_init__(self) -> None:
-        for name in (self.name, self.key, self.stamp, *self.columns):
+        for name in filter(None, (self.name, self.key, self.stamp, *self.columns)):
             if not re.fullmatch(r"[a-z_][a-z0-9_]*", name):
                 raise BadInput(f"{name!r} is not a plain table or column name.")
 
@@ -90,7 +90,7 @@ def _apply(clients: Clients, change: Change, rows: Rows, steps: Steps) -> Mappin
     total = change.rows.count if change.rows else 0
     changed: list[tuple[int, Row]] = []  # the stamp's chunk and the row, as we left it
     skipped: list[tuple[int, Row]] = []
-    for chunk in _chunks(rows):
+    for chunk in chunks(rows):
         done, left_over = _apply_chunk(clients, table, chunk, steps)
         changed += done
         skipped += left_over
@@ -117,9 +117,9 @@ def _apply_chunk(
             text("SELECT to_jsonb(now() AT TIME ZONE 'UTC') #>> '{}', pg_current_xact_id()::text")
         ).one()
         left = [(index, _left(table, row, stamp)) for index, row in mine]
-        detail = {"rows": _ranges([index for index, _ in mine]), "stamp": stamp, "xid": xid}
+        detail = {"rows": ranges([index for index, _ in mine]), "stamp": stamp, "xid": xid}
         with steps.step(detail) as step:
-            with _rolled_back_on_error(transaction):
+            with rolled_back_on_error(transaction):
                 _update(connection, table, [row for _, row in left])
                 transaction.commit()
             step.left["rows"] = len(left)
@@ -127,7 +127,7 @@ def _apply_chunk(
 
 
 @contextmanager
-def _rolled_back_on_error(transaction: Transaction) -> Iterator[None]:
+def rolled_back_on_error(transaction: Transaction) -> Iterator[None]:
     """Close the transaction before anybody asks what became of it: an open one cannot tell."""
     try:
         yield
@@ -199,6 +199,8 @@ def _known(value: Json) -> bool:
 
 def _left(table: Table, row: Row, stamp: str) -> Row:
     """The row with an `after` in which everything is known."""
+    if not table.stamp:
+        return row
     given = row["after"].get(table.stamp, KNOWN_AFTER_APPLY)
     return {**row, "after": {**row["after"], table.stamp: given if _known(given) else stamp}}
 
@@ -228,7 +230,7 @@ def _judge(clients: Clients, change: Change, rows: Rows | None) -> Judgement:
         return Judgement("moved", ("its rows are not on record",))
     table, planned, in_place = Table.of(rows.header), 0, 0
     with clients.database.connect() as connection:
-        for chunk in _chunks(rows):
+        for chunk in chunks(rows):
             listed = [row for _, row in chunk]
             if _count(connection, table, listed, "before"):
                 return Judgement("to do")
@@ -239,7 +241,7 @@ def _judge(clients: Clients, change: Change, rows: Rows | None) -> Judgement:
     return Judgement("moved", (f"none of {planned:,} rows is as it was when this was planned",))
 
 
-def _settled(clients: Clients, change: Change, intent: Intent) -> bool | None:
+def settled(clients: Clients, change: Change, intent: Intent) -> bool | None:
     """Whether the intent's transaction was committed; None while it is open, or long forgotten."""
     from sqlalchemy import text
 
@@ -282,13 +284,13 @@ def _measure(change: Change) -> Mapping[str, float]:
     return {"rows": change.rows.count if change.rows else 0}
 
 
-def _chunks(rows: Rows) -> Iterator[list[tuple[int, Row]]]:
+def chunks(rows: Rows) -> Iterator[list[tuple[int, Row]]]:
     numbered = enumerate(rows)
     while chunk := list(islice(numbered, CHUNK)):
         yield chunk
 
 
-def _ranges(indexes: Sequence[int]) -> list[list[int]]:
+def ranges(indexes: Sequence[int]) -> list[list[int]]:
     """Positions as ranges, both ends in: `[0, 1, 2, 5]` is `[[0, 2], [5, 5]]`."""
     ranges: list[list[int]] = []
     for index in indexes:
@@ -304,7 +306,7 @@ register(
     read=_read,
     apply_pieces=_apply,
     judge=_judge,
-    settled=_settled,
+    settled=settled,
     measure=_measure,
     take_back=_take_back,
 )

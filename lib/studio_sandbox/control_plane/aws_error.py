@@ -8,6 +8,7 @@ SandboxError           an answer that the overlay gives instead of moto
 from __future__ import annotations
 
 import json
+from typing import Any
 from xml.sax.saxutils import escape
 
 from studio_sandbox.control_plane.request import AwsRequest
@@ -24,14 +25,25 @@ Answer = tuple[int, list[tuple[str, str]], bytes]
 
 
 class SandboxError(Exception):
-    """An AWS-shaped error: `code` as clients match on it, `status` as HTTP says it."""
+    """An AWS-shaped error: `code` as clients match on it, `status` as HTTP says it.
+
+    `details` are the error's further members, where the protocol is JSON.
+    """
 
     code = "InternalFailure"
     status = 500
 
-    def __init__(self, message: str, *, code: str = "", status: int = 0) -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        code: str = "",
+        status: int = 0,
+        details: dict[str, Any] | None = None,
+    ) -> None:
         super().__init__(message)
         self.message = message
+        self.details = details or {}
         self.code = code or self.code
         self.status = status or self.status
 
@@ -65,7 +77,8 @@ def answer(error: SandboxError, request: AwsRequest, request_id: str) -> Answer:
         return error.status, headers, _cbor({"__type": code, "message": message})
     if request.protocol in ("json", "rest-json"):
         headers.append(("Content-Type", "application/x-amz-json-1.1"))
-        return error.status, headers, json.dumps({"__type": code, "message": message}).encode()
+        fields = {"__type": code, "message": message, **error.details}
+        return error.status, headers, json.dumps(fields).encode()
     headers.append(("Content-Type", "text/xml"))
     return error.status, headers, _xml(request.protocol, code, escape(message), request_id)
 

@@ -49,10 +49,10 @@ class Behaviours:
         with self._lock:
             self._ordered += made
 
-    def clear(self) -> None:
-        """Everything behaves again."""
+    def clear(self, image: str = "") -> None:
+        """Everything behaves again, or what was ordered of one image's end alone."""
         with self._lock:
-            self._ordered.clear()
+            self._ordered = [one for one in self._ordered if image and one.image != image]
 
     def ordered(self) -> list[dict[str, Any]]:
         """All of them, as data."""

@@ -24,6 +24,7 @@ _DATA_EVENTS = {
     "logs": ("PutLogEvents", "FilterLogEvents", "GetLogEvents"),
     "monitoring": ("GetMetricData", "GetMetricStatistics", "PutMetricData"),
 }
+_S3_NAMES = {"Bucket": "bucketName", "Key": "key"}
 _HIDDEN = {"secretstring", "secretbinary", "masteruserpassword", "password", "authtoken"}
 
 
@@ -151,6 +152,13 @@ def _offset(token: str | None) -> int:
     return int(token)
 
 
+def _parameters(call: Call) -> dict[str, Any]:
+    """As CloudTrail writes them: a bucket and a key have other names there than in the API."""
+    if not call.source.startswith("s3."):
+        return call.parameters
+    return {_S3_NAMES.get(key, key): value for key, value in call.parameters.items()}
+
+
 def _event(call: Call) -> dict[str, Any]:
     record = {
         "eventVersion": "1.11",
@@ -162,7 +170,7 @@ def _event(call: Call) -> dict[str, Any]:
         "awsRegion": call.region,
         "sourceIPAddress": call.source_ip,
         "userAgent": call.user_agent,
-        "requestParameters": call.parameters or None,
+        "requestParameters": _parameters(call) or None,
         "requestID": call.request_id,
         "eventID": call.request_id,
         "readOnly": call.read_only,

@@ -14,7 +14,8 @@ class Config:
 
     `anchor` is the moment that the seed calls now; `still` keeps every later id predictable as
     well; `users_wait_s` is how long the seed waits for the database's users before it makes up
-    ids of its own.
+    ids of its own. `servers` is the folder that servers work in, and `lock` the descriptor that
+    each of them inherits (folder.py); without that folder clusters are descriptions with no data.
     """
 
     account: str
@@ -26,6 +27,8 @@ class Config:
     anchor: datetime
     still: bool = False
     users_wait_s: float = 5.0
+    servers: Path | None = None
+    lock: int | None = None
 
     @classmethod
     def from_json(cls, line: str) -> Config:
@@ -41,6 +44,8 @@ class Config:
             anchor=parse_anchor(given["anchor"]),
             still=bool(given.get("still", False)),
             users_wait_s=float(given.get("users_wait_s", 5.0)),
+            servers=Path(given["servers"]) if given.get("servers") else None,
+            lock=given.get("lock"),
         )
 
 

@@ -8,24 +8,27 @@ from __future__ import annotations
 import json
 from datetime import UTC, datetime
 
-from studio_sandbox.control_plane import pace, task_start
-from studio_sandbox.control_plane.behaviours import Behaviours
+from studio_sandbox.control_plane import one_off, pace, task_start
+from studio_sandbox.control_plane.behaviours import Behaviour, Behaviours
 from studio_sandbox.control_plane.moto_adapter import elbv2
 from studio_sandbox.control_plane.moto_adapter.ecs_services import LiveService
 from studio_sandbox.control_plane.moto_adapter.ecs_tasks import LiveTask, Target
+from studio_sandbox.control_plane.seed import releases
+from studio_sandbox.control_plane.vitals import Vitals
 
 # Seconds that Fargate takes for each status.
 _PROVISIONING_S, _PENDING_S, _ACTIVATING_S = 10, 30, 10
 _STOPPING_S, _DEPROVISIONING_S = 2, 10
-_ONE_OFF_S = 20  # how long a task of its own runs
 
 
 class Life:
     """What happens to tasks of one region in one tick."""
 
-    def __init__(self, account: str, region: str, behaviours: Behaviours, now: float) -> None:
+    def __init__(
+        self, account: str, region: str, behaviours: Behaviours, vitals: Vitals, now: float
+    ) -> None:
         self._account, self._region = account, region
-        self._behaviours, self._now = behaviours, now
+        self._behaviours, self._vitals, self._now = behaviours, vitals, now
 
     def step(self, task: LiveTask, service: LiveService | None) -> bool:
         """Move a task on when its time has come; whether it has anything before it."""
@@ -43,28 +46,38 @@ class Life:
                 self._stop(task, targets)
         return True
 
+    def _ordered_or_found(self, kind: str, task: LiveTask) -> Behaviour | None:
+        """How a task fails: as a drill has ordered it, or as it was found to."""
+        ordered = self._behaviours.of(kind, task.revision_name, task.image)
+        return ordered or self._vitals.of(kind, task.id)
+
     def _due(self, task: LiveTask, on_aws_s: float) -> bool:
         return task.in_status_s(self._now) >= pace.seconds(on_aws_s)
 
     def _start(self, task: LiveTask, service: LiveService | None, targets: list[Target]) -> None:
         if task.status == "PROVISIONING" and self._due(task, _PROVISIONING_S):
             task.pull()
+            task.life.environment = task_start.environment(self._account, task.revision)
             task.move("PENDING", self._now)
         elif task.status == "PENDING" and self._due(task, _PENDING_S):
-            self._activate(task, service, targets)
+            if not (service and self._vitals.unknown(task.id)):  # nobody asks a task of its own
+                self._activate(task, service, targets)
         elif task.status == "ACTIVATING" and self._due(task, _ACTIVATING_S):
             task.run(self._now)
-            task.say(_line("INFO", "started"))
+            if service:
+                task.say(_line("INFO", "started"))
             if service and not targets:
                 service.succeeded(task)
 
     def _activate(self, task: LiveTask, service: LiveService | None, targets: list[Target]) -> None:
         if reason := task_start.why_not(self._account, task.id, task.revision):
             task.fail(self._now, reason=reason)
-        elif crash := self._behaviours.of("crash", task.revision_name, task.image):
+        elif crash := self._ordered_or_found("crash", task):
             for line in crash.log or [_line("ERROR", "startup failed, exiting")]:
                 task.say(line)
             task.exit(self._now, crash.exit_code)
+        elif reason := self._not_there(task, service):
+            task.fail_to_start(self._now, reason=reason, exit_code=one_off.NOT_FOUND)
         else:
             task.activate(targets, self._now)
             if service:
@@ -74,11 +87,17 @@ class Life:
         if service:
             service.failed(task, self._now)
 
+    def _not_there(self, task: LiveTask, service: LiveService | None) -> str:
+        """Why a task of its own cannot start its command; what services run is there."""
+        return "" if service else one_off.why_not_started(task.command, task.image)
+
     def _check(self, task: LiveTask, service: LiveService, targets: list[Target]) -> bool:
         """Health checks of a running task; whether its health is still open."""
         if not targets:
             return False
-        sick = self._behaviours.of("unhealthy", task.revision_name, task.image)
+        if self._vitals.unknown(task.id):
+            return True
+        sick = self._ordered_or_found("unhealthy", task)
         if task.life.answers_well is not (sick is None):
             task.life.answers_well, task.life.answers_since = sick is None, self._now
         checks = elbv2.checks(self._account, self._region, targets[0].group)
@@ -120,10 +139,21 @@ class Life:
         service.failed(task, self._now)
 
     def _run_once(self, task: LiveTask) -> None:
-        if self._due(task, _ONE_OFF_S):
-            task.exit(self._now, 0)
+        """Run the command of a task of its own, in the background, and end with it."""
+        if task.life.run is None:
+            task.life.run = one_off.OneOff(
+                task.command,
+                image=task.image,
+                release=releases.number(task.image.rpartition(":")[2]),
+                environment=(task.life.environment or {}) | task.own_environment,
+                say=task.say,
+            )
+        elif task.life.run.exit_code is not None:
+            task.exit(self._now, task.life.run.exit_code)
 
     def _stop(self, task: LiveTask, targets: list[Target]) -> None:
+        if task.life.run:
+            task.life.run.stop()
         if task.status in ("PROVISIONING", "PENDING"):
             task.move("DEPROVISIONING", self._now)
         elif task.status == "DEACTIVATING":

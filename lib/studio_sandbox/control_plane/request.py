@@ -82,9 +82,11 @@ def _operation(
     model = _REST_MODELS.get(service, service)
     headers = {_header(key) for key in environ if key.startswith("HTTP_")}
     query = environ.get("QUERY_STRING", "")
-    action = rest_action(model, environ["REQUEST_METHOD"], path, query, headers=headers)
+    action, parameters = rest_operation(
+        model, environ["REQUEST_METHOD"], path, query, headers=headers
+    )
     protocol = {"s3": "s3", "route53": "rest-xml"}.get(service, "rest-json")
-    return protocol, action, _json(body) if protocol == "rest-json" else {}
+    return protocol, action, parameters | (_json(body) if protocol == "rest-json" else {})
 
 
 def _json(body: bytes) -> dict[str, Any]:
@@ -108,10 +110,12 @@ def _header(key: str) -> str:
     return key.removeprefix("HTTP_").replace("_", "-").lower()
 
 
-def rest_action(
+def rest_operation(
     service: str, method: str, path: str, query: str, *, headers: Collection[str] = ()
-) -> str:
-    """The operation that a request means in a service's model; "" if it means none.
+) -> tuple[str, dict[str, Any]]:
+    """The operation that a request means in a service's model, and what path and query tell it.
+
+    "" if it means none.
 
     `headers` are the names of the request's headers, in lower case.
     """
@@ -128,7 +132,11 @@ def rest_action(
     best = max(
         fits, key=lambda r: (len(r.query), len(r.required), len(r.path.pattern)), default=None
     )
-    return best.action if best else ""
+    found = best and best.path.fullmatch(path)
+    if not (best and found):
+        return "", {}
+    asked = {name: value for name, value in given.items() if name not in best.query}
+    return best.action, {**asked, **found.groupdict()}
 
 
 @cache
@@ -170,5 +178,5 @@ def _route(action: str, http: dict[str, str], required: frozenset[str]) -> _Rout
 
 def _part(part: str) -> str:
     if part.startswith("{"):
-        return "(?:.+)" if part.endswith("+}") else "(?:[^/]+)"
+        return f"(?P<{part[1:-2]}>.+)" if part.endswith("+}") else f"(?P<{part[1:-1]}>[^/]+)"
     return re.escape(part)

@@ -1,4 +1,4 @@
-"""The data plane: one thread that moves tasks and services on while anything is in flight.
+"""One thread that moves tasks and services on while anything is in flight.
 
 It keeps nothing of its own. All that is in flight is in the state that `/sandbox/reset` empties,
 and each tick holds the lock that requests hold.
@@ -14,6 +14,7 @@ import traceback
 from studio_sandbox.control_plane import ecs_service, ecs_task, pace
 from studio_sandbox.control_plane.behaviours import Behaviours
 from studio_sandbox.control_plane.moto_adapter import core, ecs_services, ecs_tasks
+from studio_sandbox.control_plane.vitals import Vitals
 
 _STOPPED_SHOWN_S = 3600
 
@@ -21,8 +22,11 @@ _STOPPED_SHOWN_S = 3600
 class Scheduler:
     """Ticks from `wake` until nothing is in flight in any of its regions."""
 
-    def __init__(self, account: str, regions: tuple[str, ...], behaviours: Behaviours) -> None:
-        self._account, self._regions, self._behaviours = account, regions, behaviours
+    def __init__(
+        self, account: str, regions: tuple[str, ...], behaviours: Behaviours, vitals: Vitals
+    ) -> None:
+        self._account, self._regions = account, regions
+        self._behaviours, self._vitals = behaviours, vitals
         self._awake = threading.Event()
         threading.Thread(target=self._run, name="scheduler", daemon=True).start()
 
@@ -50,7 +54,7 @@ class Scheduler:
 
     def _step(self, region: str, now: float) -> bool:
         services = {one.name: one for one in ecs_services.all_services(self._account, region)}
-        life = ecs_task.Life(self._account, region, self._behaviours, now)
+        life = ecs_task.Life(self._account, region, self._behaviours, self._vitals, now)
         tasks = ecs_tasks.all_of(self._account, region)
         busy = [life.step(task, services.get(task.service)) for task in tasks]
         busy += [ecs_service.step(service, now) for service in services.values()]

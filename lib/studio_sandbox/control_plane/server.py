@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import re
+import socket
 import sys
 import traceback
 import uuid
@@ -12,15 +13,22 @@ from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from typing import Any
 
-from studio_sandbox.control_plane import aws_error, config, request
+from studio_sandbox.control_plane import aws_error, config, names, overlay, request
 from studio_sandbox.control_plane.aws_error import NotInSandbox, SandboxError
 from studio_sandbox.control_plane.behaviours import Behaviours
+from studio_sandbox.control_plane.cache import Cache
 from studio_sandbox.control_plane.call_log import CallLog
-from studio_sandbox.control_plane.faults import Faults
-from studio_sandbox.control_plane.moto_adapter import core, iam, ses
+from studio_sandbox.control_plane.faults import Cut, Faults
+from studio_sandbox.control_plane.misfortunes import Misfortunes
+from studio_sandbox.control_plane.moto_adapter import core, iam
 from studio_sandbox.control_plane.request import AwsRequest
 from studio_sandbox.control_plane.scheduler import Scheduler
-from studio_sandbox.control_plane.studio import Studio
+from studio_sandbox.control_plane.seed import releases
+from studio_sandbox.control_plane.seed.releases import Release
+from studio_sandbox.control_plane.seed.world import World
+from studio_sandbox.control_plane.studio import SEED, Studio
+from studio_sandbox.control_plane.vitals import Vitals
+from studio_sandbox.data_plane.plane import DataPlane
 
 # What the Studio runs on. moto has more, and would answer for it with a believable nothing.
 _SERVICES = {
@@ -63,7 +71,20 @@ class ControlPlane:
         self.faults = Faults()
         self.behaviours = Behaviours()
         regions = (studio.config.region, studio.config.backup_region)
-        self.scheduler = Scheduler(studio.account, regions, self.behaviours)
+        vitals = Vitals()
+        self.scheduler = Scheduler(studio.account, regions, self.behaviours, vitals)
+        cache = Cache(studio.config)
+        self.misfortunes = Misfortunes(studio.account, regions[0], cache, studio.databases)
+        self.data_plane = DataPlane(
+            studio.account,
+            regions,
+            lost_region=lambda: self.misfortunes.lost_region,
+            scheduler=self.scheduler,
+            behaviours=self.behaviours,
+            vitals=vitals,
+            note_call=self._note_workflow,
+            releases=self._releases(),
+        )
         self._moto = core.application()
 
     def __call__(self, environ: dict[str, Any], start: StartResponse) -> Iterable[bytes]:
@@ -77,7 +98,11 @@ class ControlPlane:
         asked = request.read(environ, body)
         if asked is None:
             return self._unsigned(environ, start)
-        return self._aws(environ, asked, start)
+        try:
+            return self._aws(environ, asked, start)
+        except Cut:
+            environ["werkzeug.socket"].shutdown(socket.SHUT_RDWR)
+            raise  # which tells the server that nobody is there any more
 
     # AWS
 
@@ -85,8 +110,9 @@ class ControlPlane:
         self, environ: dict[str, Any], asked: AwsRequest, start: StartResponse
     ) -> Iterable[bytes]:
         request_id = str(uuid.uuid4())
-        caller = iam.Caller(name="", arn="")
-        error, status, chunks = "", 0, list[bytes]()
+        caller, fault = iam.Caller(name="", arn=""), None
+        error, status = "", 0
+        chunks: Iterable[bytes] = []
 
         def remember(status_line: str, headers: list[tuple[str, str]], *rest: Any) -> Any:
             nonlocal status
@@ -96,7 +122,11 @@ class ControlPlane:
         try:
             with core.LOCK:  # nobody is unknown while a reset is under way
                 caller = iam.caller(self.studio.account, asked.access_key, protocol=asked.protocol)
-            self.faults.raise_if_ordered(asked)
+            if asked.region == self.misfortunes.lost_region:
+                raise Cut
+            fault = self.faults.take(asked)
+            if fault:
+                fault.before(asked, caller.arn)
             chunks = self._answer(environ, asked, remember)
             error = _error_code(b"".join(chunks)) if status >= 400 else ""
             if asked.service == "ecs" and not asked.read_only:
@@ -105,19 +135,20 @@ class ControlPlane:
             status, error = raised.status, raised.code
             chunks = _send(start, *aws_error.answer(raised, asked, request_id))
         self._record(asked, caller, request_id, status, error)
+        if fault:
+            fault.after()
         return chunks
 
     def _answer(
         self, environ: dict[str, Any], asked: AwsRequest, start: StartResponse
-    ) -> list[bytes]:
+    ) -> Iterable[bytes]:
         if asked.service not in _SERVICES:
             raise NotInSandbox(f"{asked.service} {asked.action}; the Studio has no such service")
         if reason := _BELIEVABLE_NOTHING.get((asked.service, asked.action)):
             raise NotInSandbox(f"{asked.action}: {reason}")
-        with core.LOCK:
-            overlaid = self._overlay(asked)
-        if overlaid:
-            return _send(start, 200, [("Content-Type", "application/json")], overlaid)
+        if operation := overlay.find(asked):
+            context = overlay.Context(self.studio.account, self.calls)
+            return _give(start, operation(asked, context))
         answer = _Answer()
         try:
             with core.LOCK:
@@ -137,19 +168,6 @@ class ControlPlane:
         start(answer.status, answer.headers)
         return chunks
 
-    def _overlay(self, asked: AwsRequest) -> bytes | None:
-        """Operations that moto has not, answered here; None for all others."""
-        match (asked.service, asked.action):
-            case ("cloudtrail", "LookupEvents"):
-                found = self.calls.look_up(asked.parameters)
-            case ("application-autoscaling", "DescribeScalingActivities"):
-                found = {"ScalingActivities": []}  # the truth: nothing scales by itself here
-            case ("ses", "GetAccount"):
-                found = ses.account(self.studio.account, asked.region)
-            case _:
-                return None
-        return json.dumps(found).encode()
-
     def _record(
         self, asked: AwsRequest, caller: iam.Caller, request_id: str, status: int, error: str
     ) -> None:
@@ -168,6 +186,31 @@ class ControlPlane:
             status=status,
             error=error,
             parameters=asked.parameters,
+        )
+
+    def _releases(self) -> list[Release]:
+        """What went out before the anchor."""
+        world = World(self.studio.config, self.studio.anchor, SEED)
+        return releases.of_service(world, names.BACKEND)
+
+    def _note_workflow(self, action: str, parameters: dict[str, Any]) -> None:
+        """A call of the deployment workflow, which is played in process."""
+        role = f"arn:aws:sts::{self.studio.account}:assumed-role/{names.DEPLOY_ROLE}/GitHubActions"
+        self.calls.record(
+            time=datetime.now(UTC).isoformat(timespec="milliseconds"),
+            source="ecs.amazonaws.com",
+            action=action,
+            region=self.studio.config.region,
+            read_only=False,
+            user="GitHubActions",
+            arn=role,
+            access_key="",
+            user_agent="aws-actions/amazon-ecs-deploy-task-definition",
+            source_ip="127.0.0.1",
+            request_id=str(uuid.uuid4()),
+            status=200,
+            error="",
+            parameters=parameters,
         )
 
     def _unsigned(self, environ: dict[str, Any], start: StartResponse) -> list[bytes]:
@@ -198,15 +241,42 @@ class ControlPlane:
                 self._order(given if isinstance(given, list) else [given])
                 return 200, self._ordered()
             case ("DELETE", "/sandbox/faults"):
-                self._clear_orders()
+                self._clear_orders(query.removeprefix("image="))
                 return 200, self._ordered()
+            case ("GET", "/sandbox/data-plane"):
+                return 200, self.data_plane.told()
+            case ("POST", "/sandbox/data-plane"):
+                given = json.loads(body)
+                self.data_plane.order(given if isinstance(given, list) else [given])
+                return 200, self.data_plane.told()
+            case ("DELETE", "/sandbox/data-plane"):
+                self.data_plane.orders.clear(query.removeprefix("order="))
+                return 200, self.data_plane.told()
+            case ("POST", "/sandbox/misfortunes"):
+                return 200, {"happened": self.misfortunes.happen(json.loads(body)["misfortune"])}
+            case ("DELETE", "/sandbox/misfortunes"):
+                return 200, {"happened": self.misfortunes.undo(query.removeprefix("misfortune="))}
+            case ("POST", "/sandbox/hold"):
+                self.data_plane.hold()
+                self.misfortunes.undo()  # what is replaced has to be reached
+                return 200, {"held": True}
             case ("POST", "/sandbox/reset"):
                 return 200, self._reset(config.parse_anchor(json.loads(body)["anchor"]))
         return 404, {"error": f"{' '.join(route)} is not here"}
 
+    def begin(self) -> None:
+        """The servers are filled: history begins, and things happen where they shall."""
+        self.studio.begin_history()
+        if not self.studio.config.still:
+            self.data_plane.begin()
+
     def _reset(self, anchor: datetime) -> dict[str, Any]:
-        self.studio.seed(anchor)
-        self._clear_orders()
+        self.data_plane.hold()
+        with core.LOCK:
+            self.studio.seed(anchor)
+            self._clear_orders()
+            self.data_plane.go(self._releases())
+        self.studio.begin_history()
         self.calls.clear()
         return {"reset": True, "anchor": anchor.isoformat()}
 
@@ -219,9 +289,11 @@ class ControlPlane:
         self.faults.order([one for one in given if "behaviour" not in one])
         self.scheduler.wake()
 
-    def _clear_orders(self) -> None:
-        self.faults.clear()
-        self.behaviours.clear()
+    def _clear_orders(self, image: str = "") -> None:
+        """All of them, or the behaviours of one image alone."""
+        if not image:
+            self.faults.clear()
+        self.behaviours.clear(image)
         self.scheduler.wake()
 
 
@@ -254,3 +326,11 @@ def _send(
         [*headers, ("Content-Length", str(len(body)))],
     )
     return [body]
+
+
+def _give(start: StartResponse, answer: dict[str, Any] | overlay.Stream) -> Iterable[bytes]:
+    if isinstance(answer, overlay.Stream):
+        start("200 OK", [("Content-Type", answer.content_type)])
+        return answer.events
+    headers = [("Content-Type", "application/json")]
+    return _send(start, 200, headers, json.dumps(answer).encode())

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from studio_sandbox.control_plane import seed
+from studio_sandbox.control_plane import one_off, seed
 from studio_sandbox.control_plane.config import Config
-from studio_sandbox.control_plane.moto_adapter import core
+from studio_sandbox.control_plane.databases.all import Databases
+from studio_sandbox.control_plane.moto_adapter import core, rds_data
 
 SEED = 20251110
 
@@ -18,12 +19,22 @@ class Studio:
         self.config = config
         self.account = config.account
         self.anchor = config.anchor
+        self.databases = Databases(config) if config.servers else None
+        rds_data.use(self.databases)
 
     def seed(self, anchor: datetime) -> None:
         """Replace everything by the Studio as it is at `anchor`. Same anchor, same ids."""
+        one_off.stop_all()
+        if self.databases:
+            self.databases.empty()
         with core.LOCK:
             core.empty()
             core.seed_ids(SEED)
             seed.everything(self.config, anchor, seed=SEED)
             core.seed_ids(SEED + 1 if self.config.still else None)
             self.anchor = anchor
+
+    def begin_history(self) -> None:
+        """The servers are filled too: what happens from now on can be restored."""
+        if self.databases:
+            self.databases.begin()

@@ -5,6 +5,7 @@ Source: https://docs.aws.amazon.com/AmazonECS/latest/developerguide/stopped-task
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from studio_sandbox.control_plane.moto_adapter import ecr, iam, secretsmanager
@@ -14,7 +15,7 @@ _NO_SECRET = "Secrets Manager can't find the specified secret."  # noqa: S105  a
 
 def why_not(account: str, task_id: str, revision: Any) -> str:
     """The reason that a task of this revision is stopped with; empty when it can start."""
-    role = revision.execution_role_arn or ""
+    role = getattr(revision, "execution_role_arn", "") or ""  # moto sets it where it is given
     containers: list[dict[str, Any]] = revision.container_definitions
     if role and not iam.has_role(account, role):
         return (
@@ -31,6 +32,29 @@ def why_not(account: str, task_id: str, revision: Any) -> str:
                 )
     missing = (_not_pulled(account, container["image"]) for container in containers)
     return next((reason for reason in missing if reason), "")
+
+
+def environment(account: str, revision: Any) -> dict[str, str]:
+    """What the container is given now: its settings, and the secrets that it refers to."""
+    container = revision.container_definitions[0]
+    plain = {one["name"]: one["value"] for one in container.get("environment", [])}
+    secrets = container.get("secrets", [])
+    return plain | {one["name"]: _secret(account, one["valueFrom"]) for one in secrets}
+
+
+def _secret(account: str, reference: str) -> str:
+    """The value behind `arn:…[:key[:stage[:version]]]`; empty when there is none."""
+    parts = reference.split(":")
+    key, stage, version = [*parts[7:], "", "", ""][:3]
+    if len(parts) < 7:
+        return ""
+    found = secretsmanager.value(
+        account, parts[3], ":".join(parts[:7]), stage=stage, version=version
+    )
+    try:
+        return str(json.loads(found)[key]) if key else found
+    except (ValueError, KeyError, TypeError):
+        return ""
 
 
 def _unreadable(account: str, task_id: str, role: str, reference: str) -> str:

@@ -12,6 +12,7 @@ import click
 from runbook.errors import BadInput, NotReachable
 from studio_sandbox import box as sandbox
 from studio_sandbox.drills import drill as drills
+from studio_sandbox.drills import whole as incidents
 from studio_sandbox.state import Box
 
 _json_option = click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
@@ -72,6 +73,10 @@ def judge(name: str, as_json: bool) -> None:
         click.echo(f"{'mended' if told.mended else 'not mended'} after {told.seconds:.0f} s")
         for finding in told.findings:
             click.echo(f"  {finding}")
+        for change in told.unneeded:
+            click.echo(f"  not needed: {change}")
+        for run in told.evidence:
+            click.echo(f"  on record: {run}")
     if not told.mended:
         raise click.exceptions.Exit(1)
 
@@ -88,15 +93,22 @@ def end(name: str) -> None:
 
 @drill.command()
 @click.argument("name", default="")
-@click.option("--all", "every", is_flag=True, help="Every drill, one after the other.")
+@click.option("--all", "every", is_flag=True, help="Every one that sections mend.")
+@click.option("--incident", "whole", is_flag=True, help="From the alarm to the post-mortem.")
 @click.option("--seed", type=int, default=0, show_default=True)
 @_json_option
-def rehearse(name: str, every: bool, seed: int, as_json: bool) -> None:
+def rehearse(name: str, every: bool, whole: bool, seed: int, as_json: bool) -> None:
     """Break, mend through sections run headless and nothing else, judge."""
     if bool(name) == every:
         raise BadInput("Give the name of a drill, or --all.", next="./runbook drill list")
+    mendable = [each.name for each in drills.drills().values() if each.mend]
+    if name in drills.drills() and name not in mendable:
+        raise BadInput(
+            f"No section mends {name} yet, so it cannot be rehearsed; it can be mended by hand.",
+            next=f"Those that can: {', '.join(mendable)}.",
+        )
     found = sandbox.up(say=_say).box
-    rows = [rehearsed(found, each, seed) for each in (drills.drills() if every else [name])]
+    rows = [rehearsed(found, each, seed, whole) for each in (mendable if every else [name])]
     if as_json:
         click.echo(json.dumps(rows, indent=1))
     else:
@@ -108,23 +120,28 @@ def rehearse(name: str, every: bool, seed: int, as_json: bool) -> None:
         raise click.exceptions.Exit(worst or 1)
 
 
-def rehearsed(found: Box, name: str, seed: int) -> dict[str, Any]:
-    """Rehearse one drill: what `judge` says, and the runs that mended it with their worst code."""
+def rehearsed(found: Box, name: str, seed: int, whole: bool = False) -> dict[str, Any]:
+    """Rehearse one drill: what `judge` says, and the runs that mended it with their worst code.
+
+    `whole`: as an incident, from the alarm to the post-mortem; by what is suspected, then.
+    """
     runs: list[dict[str, Any]] = []
-
-    def run(slug: str, **parameters: Any) -> dict[str, Any]:
-        runs.append(drills.run_section(slug, watch=_watch, **parameters))
-        return runs[-1]
-
+    run = incidents.runner(runs, _watch)
     one = drills.start(found, name, seed)
+    assert one.drill.mend is not None  # noqa: S101  asked for by the caller
+    incident = None
     try:
-        one.drill.mend(run)
+        if whole:
+            incident = incidents.mend(found, one, run)
+        else:
+            one.drill.mend(run)
         told = drills.judge(found, one)
     finally:
         drills.end(found, one)
     return {
         "name": name,
         **asdict(told),
+        "incident": incident,
         "runs": [ended["run_id"] for ended in runs],
         "exit_code": max((ended["exit_code"] for ended in runs), default=0),
     }

@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import json
 import random
-from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import psycopg2
-
 from studio_sandbox.drills.drill import Details, Drill, RunSection
-from studio_sandbox.state import Box
+from studio_sandbox.drills.studio import Studio
 
-# Jobs like those of the last days, taken up shortly before the worker died and never finished.
+# Jobs like those of the last days, taken up shortly before the worker died and never finished:
+# whole minutes before, so that their ages in minutes do not depend on how fast a machine is.
 _BREAK = """
     INSERT INTO jobs (id, user_id, kind, status, payload_json, created_at, updated_at)
     SELECT md5(%(seed)s || id)::uuid, user_id, kind, 'processing',
            payload_json || jsonb_build_object('attempts', CASE WHEN n %% 7 = 0 THEN 3 ELSE 1 END),
-           died - make_interval(secs => 900 + n), died - make_interval(secs => n * 37 %% 600)
+           died - make_interval(mins => 15, secs => n),
+           died - make_interval(mins => (n * 37 %% 10)::int)
     FROM (
         SELECT id, user_id, kind, payload_json,
                row_number() OVER (PARTITION BY kind ORDER BY md5(%(seed)s || id)) AS n,
@@ -36,23 +35,27 @@ _NOW = """
 _VIDEO = ("video_gen", "video_edit", "video_finalize")
 
 
-def _start(box: Box, dice: random.Random) -> Details:
+def _draw(studio: Studio, dice: random.Random) -> Details:
+    return {
+        "minutes": dice.randint(75, 540),
+        "which": str(dice.random()),
+        "kinds": {kind: dice.randint(9, 90) for kind in _kinds(dice)},
+    }
+
+
+def _start(studio: Studio, details: Details) -> None:
     # a still Studio has its data as of the anchor, so that ages do not vary
-    now = box.anchor if box.still else datetime.now(UTC)
-    died = now.replace(tzinfo=None) - timedelta(minutes=dice.randint(75, 540))
-    details: Details = {"died": died.isoformat()}
-    with closing(psycopg2.connect(box.database_url)) as connection, connection:
-        details["alive"] = _column(connection, _BYSTANDERS, {})
-        details["victims"] = _column(
-            connection,
-            _BREAK,
-            {
-                "seed": str(dice.random()),
-                "died": details["died"],
-                "kinds": json.dumps({kind: dice.randint(9, 90) for kind in _kinds(dice)}),
-            },
-        )
-    return details
+    now = studio.box.anchor if studio.box.still else datetime.now(UTC)
+    died = now.replace(tzinfo=None) - timedelta(minutes=details["minutes"])
+    details |= {"died": died.isoformat(), "victims": []}
+    details["alive"] = _column(studio.rows(_BYSTANDERS))
+    broken = studio.rows(
+        _BREAK,
+        seed=details["which"],
+        died=details["died"],
+        kinds=json.dumps(details["kinds"]),
+    )
+    details["victims"] = _column(broken)
 
 
 def _kinds(dice: random.Random) -> list[str]:
@@ -60,11 +63,10 @@ def _kinds(dice: random.Random) -> list[str]:
     return ["payment_webhook", *sorted(dice.sample(_VIDEO, k=2))]
 
 
-def _judge(box: Box, details: Details) -> list[str]:
+def _judge(studio: Studio, details: Details) -> list[str]:
     """Every job of the dead worker is in good hands again, and nobody else's was touched."""
-    with closing(psycopg2.connect(box.database_url)) as connection:
-        parameters = {"died": details["died"], "ids": details["victims"] + details["alive"]}
-        found = {row[0]: row[1:] for row in _rows(connection, _NOW, parameters)}
+    ids = details["victims"] + details["alive"]
+    found = {row[0]: row[1:] for row in studio.rows(_NOW, died=details["died"], ids=ids)}
     victims = [found[job] for job in details["victims"] if job in found]
     alive = [found[job] for job in details["alive"] if job in found]
     wrong = {
@@ -82,10 +84,8 @@ def _judge(box: Box, details: Details) -> list[str]:
     return [f"{count} jobs {what}" for what, count in wrong.items() if count]
 
 
-def _clean_up(box: Box, details: Details) -> None:
-    ours = {"ids": details["victims"]}
-    with closing(psycopg2.connect(box.database_url)) as connection, connection:
-        _rows(connection, "DELETE FROM jobs WHERE id = ANY (%(ids)s::uuid[]) RETURNING id", ours)
+def _clean_up(studio: Studio, details: Details) -> None:
+    studio.rows("DELETE FROM jobs WHERE id = ANY (%(ids)s::uuid[])", ids=details.get("victims", []))
 
 
 def _mend(run: RunSection) -> None:
@@ -93,19 +93,14 @@ def _mend(run: RunSection) -> None:
     run("clear-stuck-jobs", apply=planned["plan"]["digest"])
 
 
-def _rows(connection: Any, query: str, parameters: Details) -> list[tuple[Any, ...]]:
-    with connection.cursor() as cursor:
-        cursor.execute(query, parameters)
-        return list(cursor.fetchall())
-
-
-def _column(connection: Any, query: str, parameters: Details) -> list[str]:
-    return sorted(row[0] for row in _rows(connection, query, parameters))
+def _column(rows: list[tuple[Any, ...]]) -> list[str]:
+    return sorted(row[0] for row in rows)
 
 
 STUCK_JOBS = Drill(
     name="stuck-jobs",
     symptom="Customers write that their videos have been 'in progress' for hours.",
+    draw=_draw,
     start=_start,
     judge=_judge,
     clean_up=_clean_up,

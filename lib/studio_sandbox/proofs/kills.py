@@ -32,6 +32,7 @@ from runbook.errors import Failed, PlanStale, Unresolved
 from runbook.record.journal import Intent
 from runbook.record.runs import Run
 from runbook.settings import Environment
+from studio_sandbox.proofs.proof import Asked
 from studio_sandbox.proofs.scenarios import Scenario, prepared
 
 _SETTLED_WITHIN_S = 10.0  # a server needs a moment to notice that its client is gone
@@ -75,6 +76,17 @@ class KillProof:
             lines.append(f"  wrong      {_listed(tally.wrong) or 'nothing'}")
             lines += [f"    {example}" for example in tally.examples[:5]]
         return "\n".join(lines)
+
+
+def prove(asked: Asked) -> KillProof:
+    """`./runbook prove kills`: 500 workers, unless asked for another number."""
+    return prove_kills(
+        asked.runs or 500,
+        seed=asked.seed,
+        record=asked.home / "record",
+        within_s=asked.within_s,
+        say=asked.say,
+    )
 
 
 def prove_kills(

@@ -46,6 +46,9 @@ def _prepare(passwords: Passwords, port: int) -> None:
     connection.autocommit = True
     try:
         with connection.cursor() as cursor:
+            # what is written from here on is no history: a restore goes back to the seed at most
+            cursor.execute("ALTER SYSTEM SET archive_command = 'true'")
+            cursor.execute("SELECT pg_reload_conf()")
             role, database = sql.Identifier(ROLE), sql.Identifier(DATABASE)
             cursor.execute("SELECT FROM pg_roles WHERE rolname = %s", (ROLE,))
             verb = sql.SQL("ALTER" if cursor.rowcount else "CREATE")
@@ -61,6 +64,7 @@ def _prepare(passwords: Passwords, port: int) -> None:
                 cursor.execute(drop.format(sql.Identifier(extra)))
             if DATABASE not in found:
                 cursor.execute(sql.SQL("CREATE DATABASE {} OWNER {}").format(database, role))
+            cursor.execute(sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS true").format(database))
     finally:
         connection.close()
 

@@ -15,7 +15,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from studio_sandbox.control_plane.aws_error import SandboxError
-from studio_sandbox.control_plane.moto_adapter import metrics
+from studio_sandbox.control_plane.moto_adapter import alarm_composites, metrics
 
 _HELD = timedelta(seconds=60)
 _COMPARISONS: dict[str, tuple[Callable[[float, float], bool], str]] = {
@@ -57,6 +57,7 @@ def evaluate(backend: Any, now: datetime) -> None:
             _evaluate(backend, alarm, now)
         except SandboxError as error:  # one alarm that cannot be worked out hides no other
             alarm.state_reason = f"Not evaluated: {error}"
+    alarm_composites.evaluate(backend)
 
 
 def _evaluate(backend: Any, alarm: Any, now: datetime) -> None:

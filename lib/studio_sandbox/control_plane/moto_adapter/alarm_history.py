@@ -11,9 +11,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
-from studio_sandbox.control_plane.aws_error import SandboxError
-
-_MOST = 100
+from studio_sandbox.control_plane.moto_adapter import alarm_composites
 
 
 def patch(response: Any) -> None:
@@ -25,7 +23,11 @@ def _describe_alarm_history(self: Any) -> Any:
     from moto.core.responses import ActionResult
 
     name, kind = self._get_param("AlarmName"), self._get_param("HistoryItemType")
-    alarms = [a for a in self.cloudwatch_backend.alarms.values() if name in (None, "", a.name)]
+    alarms = [
+        alarm
+        for alarm in self.cloudwatch_backend.alarms.values()
+        if name in (None, "", alarm.name) and alarm_composites.wanted(self, alarm)
+    ]
     start, end = self._get_param("StartDate"), self._get_param("EndDate")
     items = [
         item
@@ -35,18 +37,8 @@ def _describe_alarm_history(self: Any) -> Any:
     ]
     oldest_first = self._get_param("ScanBy") == "TimestampAscending"
     items.sort(key=lambda item: item["Timestamp"], reverse=not oldest_first)
-    return ActionResult(_page(self, items))
-
-
-def _page(response: Any, items: list[dict[str, Any]]) -> dict[str, Any]:
-    token = response._get_param("NextToken") or "0"
-    if not token.isdecimal():
-        raise SandboxError("The next token is invalid.", code="InvalidNextToken", status=400)
-    first, size = int(token), int(response._get_param("MaxRecords") or _MOST)
-    answer: dict[str, Any] = {"AlarmHistoryItems": items[first : first + size]}
-    if first + size < len(items):
-        answer["NextToken"] = str(first + size)
-    return answer
+    found, token = alarm_composites.page(self, items)
+    return ActionResult({"AlarmHistoryItems": found} | ({"NextToken": token} if token else {}))
 
 
 def _changes(alarm: Any) -> Iterator[dict[str, Any]]:
@@ -62,7 +54,7 @@ def _changes(alarm: Any) -> Iterator[dict[str, Any]]:
         if before[3] != after[3]:
             yield {
                 "AlarmName": alarm.name,
-                "AlarmType": "MetricAlarm",
+                "AlarmType": alarm_composites.kind(alarm),
                 "Timestamp": after[4],
                 "HistoryItemType": "StateUpdate",
                 "HistorySummary": f"Alarm updated from {before[3]} to {after[3]}",

@@ -5,13 +5,20 @@ Source: https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_Put
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-from studio_sandbox.control_plane.moto_adapter import alarm_evaluation, alarm_history, core, metrics
+from studio_sandbox.control_plane.moto_adapter import (
+    alarm_composites,
+    alarm_evaluation,
+    alarm_history,
+    core,
+    metrics,
+)
 
 Dimensions = tuple[tuple[str, str], ...]
 _LAST_ALARM = timedelta(minutes=7)  # how long each seeded alarm was raised, the last time
@@ -22,6 +29,7 @@ def patch() -> None:
     from moto.cloudwatch import models, responses
 
     metrics.patch(models.CloudWatchBackend, responses.CloudWatchResponse)
+    alarm_composites.patch(responses.CloudWatchResponse)
     alarm_history.patch(responses.CloudWatchResponse)
     alarm_evaluation.patch(models.CloudWatchBackend, responses.CloudWatchResponse)
     _keep_state(models.CloudWatchBackend)
@@ -31,6 +39,7 @@ def _keep_state(backend: Any) -> None:
     """A new alarm has no data yet, a changed one keeps its state: plain moto says OK to both."""
     put_alarm = backend.put_metric_alarm
 
+    @functools.wraps(put_alarm)
     def put_metric_alarm(self: Any, name: str, *args: Any, **kwargs: Any) -> Any:
         before = self.alarms.get(name)
         alarm = put_alarm(self, name, *args, **kwargs)
@@ -46,10 +55,11 @@ def _keep_state(backend: Any) -> None:
 
 
 class Metrics:
-    """The metrics of one region, for the seed."""
+    """The metrics of one region, for the seed and for what happens since."""
 
     def __init__(self, account: str, region: str) -> None:
         self._store = metrics.store_of(core.backend("cloudwatch", account, region))
+        self._keys: set[metrics.Key] = set()
 
     def put(
         self,
@@ -60,10 +70,20 @@ class Metrics:
         points: Iterable[tuple[datetime, Sequence[float]]],
     ) -> None:
         """Add points: the values that were measured in the minute that began then."""
+        key = (namespace, name, tuple(sorted(dimensions)))
+        self._keys.add(key)
         self._store.put(
-            (namespace, name, tuple(sorted(dimensions))),
+            key,
             (metrics.Datum(time, v, 1, v, v, unit) for time, values in points for v in values),
         )
+
+    def thin_out(self, *, whole_before: datetime, drop_before: datetime) -> None:
+        """Of the metrics put here: add up whole minutes from before, drop what is too old.
+
+        Seconds stay single values: they are latencies, which are asked for percentiles.
+        """
+        for key in self._keys:
+            self._store.thin_out(key, whole_before, drop_before, single=("Seconds",))
 
 
 @dataclass(frozen=True)

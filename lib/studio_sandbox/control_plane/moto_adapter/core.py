@@ -20,10 +20,13 @@ _PATCHED_SERVICES = (
     "autoscaling",
     "cloudwatch",
     "ecs",
+    "elasticache_changes",
     "elbv2",
     "iam",
     "logs",
     "rds",
+    "route53_changes",
+    "s3",
     "secretsmanager",
     "ses",
 )

@@ -26,15 +26,23 @@ class Networking:
         return str(subnet.id)
 
     def security_group(
-        self, name: str, *, vpc: str, port: int, sources: list[str], description: str
+        self,
+        name: str,
+        *,
+        vpc: str,
+        port: int,
+        sources: list[str],
+        description: str,
+        last: int = 0,
     ) -> str:
-        """A group that lets `sources` (CIDRs or group ids) in on one TCP port; gives its id."""
+        """A group that lets `sources` (CIDRs or group ids) in on one TCP port, or on those up to
+        `last`; gives its id."""
         group = self._ec2.create_security_group(name, description, vpc, tags={"Name": name})
         self._ec2.authorize_security_group_ingress(
             group.id,
             "tcp",
             port,
-            port,
+            last or port,
             [{"CidrIp": one} for one in sources if "/" in one],
             source_groups=[{"GroupId": one} for one in sources if "/" not in one],
             vpc_id=vpc,

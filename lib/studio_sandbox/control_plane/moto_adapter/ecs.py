@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -18,7 +18,6 @@ from studio_sandbox.control_plane.moto_adapter import core, iam
 
 _PAGE = 100
 _NEED_TASKS = {
-    "create_service": "CreateService: the four services are there; none is added",
     "delete_service": "DeleteService: the four services stay",
     "start_task": "StartTask: Fargate has no instances to start tasks on",
     "execute_command": "ExecuteCommand: no container runs; one-off work is a task of its own",
@@ -145,6 +144,7 @@ class Deployed:
     image_digest: str
     load_balancers: list[dict[str, Any]]
     events: list[dict[str, Any]]
+    subnets: list[str] = field(default_factory=list)  # where tasks will run, when none does yet
 
 
 class Containers:
@@ -177,7 +177,8 @@ class Containers:
 
     def service(self, wanted: Deployed) -> list[str]:
         """A service in a steady state, with all of its tasks running; gives the tasks' ids."""
-        network = _network([p.subnet for p in wanted.placements], wanted.security_groups)
+        subnets = wanted.subnets or [p.subnet for p in wanted.placements]
+        network = _network(subnets, wanted.security_groups)
         made = self._ecs.create_service(
             self._cluster,
             wanted.name,
@@ -193,7 +194,7 @@ class Containers:
         tasks = [self._task(wanted, placement) for placement in wanted.placements]
         cluster = self._ecs.clusters[self._cluster]
         cluster.pending_tasks_count = 0
-        cluster.running_tasks_count = len(self._ecs.tasks[self._cluster])
+        cluster.running_tasks_count = len(self._ecs.tasks.get(self._cluster, ()))
         cluster.active_services_count = len(self._ecs.services)
         return tasks
 

@@ -1,4 +1,4 @@
-"""UpdateService, RunTask and StopTask: what they check, and what they set going.
+"""CreateService, UpdateService, RunTask and StopTask: what they check, and what they set going.
 
 They only say what is wanted; the scheduler makes it so.
 Source: https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_UpdateService.html
@@ -9,10 +9,17 @@ from __future__ import annotations
 import time
 from typing import Any
 
+from studio_sandbox.control_plane import names, one_off
 from studio_sandbox.control_plane.aws_error import NotInSandbox, SandboxError
 from studio_sandbox.control_plane.moto_adapter.ecs_services import LiveService
 from studio_sandbox.control_plane.moto_adapter.ecs_tasks import Launch, LiveTask, launch
 
+_CREATES = {
+    "cluster", "serviceName", "taskDefinition", "loadBalancers", "desiredCount", "launchType",
+    "platformVersion", "deploymentConfiguration", "networkConfiguration", "schedulingStrategy",
+    "healthCheckGracePeriodSeconds", "enableExecuteCommand", "propagateTags", "tags",
+    "enableECSManagedTags", "clientToken",
+}  # fmt: skip
 _UPDATES = {
     "cluster", "service", "desiredCount", "taskDefinition", "forceNewDeployment",
     "deploymentConfiguration", "healthCheckGracePeriodSeconds", "enableExecuteCommand",
@@ -27,13 +34,57 @@ _MOST_TASKS = 10  # of one RunTask
 
 
 def patch() -> None:
-    """Replace moto's three, which change figures and move no task."""
+    """Replace moto's four, which change figures and move no task."""
     from moto.ecs import responses
 
     response = responses.EC2ContainerServiceResponse
+    response.create_service = _create_service
     response.update_service = _update_service
     response.run_task = _run_task
     response.stop_task = _stop_task
+
+
+def _create_service(self: Any) -> Any:
+    """One of the Studio's services, in a region that has not got it: its tasks start."""
+    from moto.core.responses import ActionResult
+
+    asked = _asked(self, "CreateService", _CREATES)
+    cluster, name = asked.get("cluster") or "default", asked["serviceName"]
+    if name not in names.SERVICES:
+        raise NotInSandbox("CreateService: the four services are there; none is added")
+    if f"{cluster}:{name}" in self.ecs_backend.services:
+        raise _error("InvalidParameterException", "Creation of service was not idempotent.")
+    _refuse_without_network(asked)
+    made = self.ecs_backend.create_service(
+        cluster,
+        name,
+        int(asked.get("desiredCount") or 0),
+        task_definition_str=_revision(self, asked["taskDefinition"]).arn,
+        load_balancers=asked.get("loadBalancers"),
+        tags=asked.get("tags"),
+        launch_type="FARGATE",
+        platform_version="LATEST",
+        propagate_tags=asked.get("propagateTags") or "NONE",
+        network_configuration={
+            "awsvpcConfiguration": {
+                "securityGroups": [],
+                **asked["networkConfiguration"]["awsvpcConfiguration"],
+            }
+        },
+    )
+    made.health_check_grace_period_seconds = asked.get("healthCheckGracePeriodSeconds")
+    made.enable_execute_command = bool(asked.get("enableExecuteCommand"))
+    LiveService.begin(self.current_account, self.region, made, asked.get("deploymentConfiguration"))
+    return ActionResult({"service": made})
+
+
+def _refuse_without_network(asked: dict[str, Any]) -> None:
+    network = asked.get("networkConfiguration") or {}
+    if not network.get("awsvpcConfiguration", {}).get("subnets"):
+        raise _error(
+            "InvalidParameterException",
+            "Network Configuration must be provided when networkMode 'awsvpc' is specified.",
+        )
 
 
 def _update_service(self: Any) -> Any:
@@ -70,22 +121,17 @@ def _run_task(self: Any) -> Any:
     asked = _asked(self, "RunTask", _RUNS)
     cluster = self.ecs_backend._get_cluster(asked.get("cluster") or "default")
     revision = _revision(self, asked["taskDefinition"])
-    _refuse_commands(asked)
+    _refuse_commands(asked, revision)
     count = int(asked.get("count") or 1)
     if not 1 <= count <= _MOST_TASKS:
         raise _error("InvalidParameterException", "count should be between 1 and 10.")
-    network = asked.get("networkConfiguration")
-    if not (network and network.get("awsvpcConfiguration", {}).get("subnets")):
-        raise _error(
-            "InvalidParameterException",
-            "Network Configuration must be provided when networkMode 'awsvpc' is specified.",
-        )
+    _refuse_without_network(asked)
     wanted = Launch(
         cluster=cluster.name,
         revision=revision.arn,
         group=asked.get("group") or f"family:{revision.family}",
         started_by=asked.get("startedBy") or "",
-        network=network,
+        network=asked["networkConfiguration"],
         overrides=asked.get("overrides"),
         tags=asked.get("tags"),
     )
@@ -142,11 +188,18 @@ def _in_use(response: Any) -> set[str]:
     return {service.task_definition for service in response.ecs_backend.services.values()}
 
 
-def _refuse_commands(asked: dict[str, Any]) -> None:
-    """No container runs here: a command that would not be executed is not accepted either."""
+def _refuse_commands(asked: dict[str, Any], revision: Any) -> None:
+    """Refuse overrides of what is no container, and commands that nothing here stands for."""
+    known = {one["name"] for one in revision.container_definitions}
     for one in (asked.get("overrides") or {}).get("containerOverrides", []):
-        if command := one.get("command"):
-            raise NotInSandbox(f"RunTask: the command {' '.join(command)}; no container runs")
+        if one.get("name") not in known:
+            raise _error(
+                "InvalidParameterException",
+                f"Override for container named {one.get('name')} is not a container in the"
+                " TaskDefinition.",
+            )
+        if reason := one_off.why_unplayed(one.get("command") or []):
+            raise NotInSandbox(f"RunTask: {reason}")
 
 
 def _asked(response: Any, operation: str, known: set[str]) -> dict[str, Any]:

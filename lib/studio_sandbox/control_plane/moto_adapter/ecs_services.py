@@ -47,6 +47,32 @@ class LiveService:
             service.sandbox = Rollout(primary["id"], primary["taskDefinition"])
         self.rollout: Rollout = service.sandbox
 
+    @classmethod
+    def begin(cls, account: str, region: str, service: Any, limits: Any) -> LiveService:
+        """A service that was just created: its first deployment is to come."""
+        service.deployment_configuration = {
+            "deploymentCircuitBreaker": {"enable": False, "rollback": False},
+            "maximumPercent": 200,
+            "minimumHealthyPercent": 100,
+            **(limits or {}),
+        }
+        service.platform_family, service.created_at = "Linux", core.now()
+        service.running_count = service.pending_count = 0
+        (first,) = service.deployments
+        first.update(
+            id=deployment_id(),
+            taskDefinition=service.task_definition,
+            runningCount=0,
+            pendingCount=0,
+            platformVersion="1.4.0",
+            platformFamily="Linux",
+            rolloutState="IN_PROGRESS",
+        )
+        first["rolloutStateReason"] = f"ECS deployment {first['id']} in progress."
+        made = cls(account, region, service)
+        made.rollout.moving = True
+        return made
+
     @property
     def name(self) -> str:
         return str(self._service.name)
@@ -109,6 +135,29 @@ class LiveService:
         message = f"(service {self.name}) {text}"
         event = {"id": str(mock_random.uuid4()), "createdAt": core.now(), "message": message}
         self._service.events = [event, *self._service.events][:_MOST_EVENTS]
+
+    def revise(self, image: str, *, by: str, settings: dict[str, str]) -> str:
+        """Register its revision again with another image and other settings; gives the ARN."""
+        backend = core.backend("ecs", self._account, self._region)
+        now = backend.describe_task_definition(self._service.task_definition)
+        container = dict(now.container_definitions[0], image=image)
+        kept = [one for one in container.get("environment", []) if one["name"] not in settings]
+        new = [{"name": name, "value": value} for name, value in settings.items()]
+        container["environment"] = sorted([*kept, *new], key=lambda one: one["name"])
+        made = backend.register_task_definition(
+            now.family,
+            [container, *now.container_definitions[1:]],
+            network_mode=now.network_mode,
+            requires_compatibilities=now.requires_compatibilities,
+            cpu=now.cpu,
+            memory=now.memory,
+            task_role_arn=now.task_role_arn,
+            execution_role_arn=now.execution_role_arn,
+            ephemeral_storage=now.ephemeral_storage,
+            runtime_platform=now.runtime_platform,
+        )
+        made.registered_at, made.registered_by = core.now(), by
+        return str(made.arn)
 
     def deploy(self, revision: str, *, deployment: str = "", reason: str = "") -> None:
         """A new primary deployment; those before it stay until their tasks are replaced."""

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import ipaddress
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from studio_sandbox.control_plane.moto_adapter import core, ecr, ecs, elbv2, logs
+from studio_sandbox.control_plane.one_off import OneOff
 
 _FIRST_ADDRESS = 100  # of a subnet; the seeded tasks and the data stores are below
 
@@ -27,6 +28,9 @@ class Life:
     answers_since: float = -math.inf
     health: str = "healthy"  # of its target
     exit_code: int | None = None  # what its container exits with, once it has stopped
+    # what its container was given, secrets as they were then; None until it is pulled
+    environment: dict[str, str] | None = field(default=None, repr=False)
+    run: OneOff | None = None  # the command of a task of its own
 
 
 @dataclass(frozen=True)
@@ -103,6 +107,22 @@ class LiveTask:
         return str(self._task.containers[0].image)
 
     @property
+    def command(self) -> list[str]:
+        """What its container runs."""
+        own = self._override.get("command")
+        return list(own or self.revision.container_definitions[0].get("command") or [])
+
+    @property
+    def own_environment(self) -> dict[str, str]:
+        """What it was given beside what its revision says."""
+        return {one["name"]: one["value"] for one in self._override.get("environment") or []}
+
+    @property
+    def _override(self) -> dict[str, Any]:
+        given = (self._task.overrides or {}).get("containerOverrides") or [{}]
+        return dict(given[0])
+
+    @property
     def address(self) -> str:
         return _detail(self._task, "privateIPv4Address")
 
@@ -165,6 +185,13 @@ class LiveTask:
         self.stop(now, reason=reason, code="TaskFailedToStart", exit_code=None)
         self._task.containers[0].reason = reason
         self.move("DEPROVISIONING", now)
+
+    def fail_to_start(self, now: float, *, reason: str, exit_code: int) -> None:
+        """Its image is there, and its container was made and could not be started."""
+        self._task.pull_stopped_at = core.now()
+        self.fail(now, reason=reason)
+        self._task.stopped_reason = "Task failed to start"
+        self.life.exit_code = exit_code
 
     def exit(self, now: float, exit_code: int) -> None:
         """Its essential container ended by itself."""

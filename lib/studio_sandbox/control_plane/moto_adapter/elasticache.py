@@ -11,6 +11,18 @@ from studio_sandbox.control_plane.moto_adapter import core
 _PORT = 6379
 
 
+def nodes(account: str, region: str, name: str) -> list[str]:
+    """The nodes of a replication group that live, its primary first; none without one."""
+    backend = core.backend("elasticache", account, region)
+    if name not in backend.replication_groups:
+        return []
+    (group,) = backend.describe_replication_groups(name)  # which settles what was begun
+    lost = getattr(group, "sandbox_lost", "")
+    members = group.node_groups[0]["node_group_members"]
+    ordered = sorted(members, key=lambda one: str(one["current_role"]) != "primary")
+    return [one["cache_cluster_id"] for one in ordered if one["cache_cluster_id"] != lost]
+
+
 def replication_group(
     account: str,
     region: str,
@@ -56,25 +68,38 @@ def replication_group(
     group.replication_group_create_time = core.naive(created)
     group.auth_token_last_modified_date = core.naive(created)
     for node, zone in zip(group.member_clusters, zones, strict=False):
-        made = core.call(
-            cache.create_cache_cluster,
-            cache_cluster_id=node,
-            replication_group_id=name,
-            preferred_availability_zone=zone,
-            num_cache_nodes=1,
-            cache_node_type=node_type,
-            engine="redis",
-            engine_version=version,
-            cache_subnet_group_name=subnet_group,
-            security_group_ids=security_groups,
+        make_node(
+            cache,
+            node,
+            like=group,
+            group=group,
+            zone=zone,
+            domain=_domain(name, region),
+            created=core.naive(created),
         )
-        made.cache_cluster_create_time = core.naive(created)
-        made.auth_token_last_modified_date = core.naive(created)
-        made.auth_token_enabled = True
     _name_endpoints(group, name, region)
-    for node in group.member_clusters:
-        _add_node(cache.cache_clusters[node], _domain(name, region))
     return list(group.member_clusters)
+
+
+def make_node(
+    cache: Any, name: str, *, like: Any, group: Any, zone: str, domain: str, created: datetime
+) -> None:
+    """A member cluster of a group: of the type and version of what it is `like`."""
+    made = core.call(
+        cache.create_cache_cluster,
+        cache_cluster_id=name,
+        replication_group_id=group.replication_group_id,
+        preferred_availability_zone=zone,
+        num_cache_nodes=1,
+        cache_node_type=like.cache_node_type,
+        engine="redis",
+        engine_version=like.engine_version,
+        cache_subnet_group_name=like.cache_subnet_group_name,
+        security_group_ids=like.security_group_ids,
+    )
+    made.cache_cluster_create_time = made.auth_token_last_modified_date = created
+    made.auth_token_enabled = True
+    _add_node(made, domain)
 
 
 def _name_endpoints(group: Any, name: str, region: str) -> None:

@@ -91,6 +91,56 @@ def remove(account: str, region: str, group: str, address: str) -> None:
         found.deregister([{"Id": address}])
 
 
+@dataclass(frozen=True)
+class Rule:
+    """What is done with requests that meet all conditions, both as the API describes them."""
+
+    conditions: tuple[dict[str, Any], ...]
+    actions: tuple[dict[str, Any], ...]
+
+
+def find(account: str, region: str, balancer: str) -> str:
+    """A load balancer's ARN by its name; empty when there is none."""
+    found = core.backend("elbv2", account, region).load_balancers.values()
+    return next((str(one.arn) for one in found if one.name == balancer), "")
+
+
+def at(account: str, region: str, dns_name: str) -> str:
+    """The name of the load balancer that a DNS name is of; empty when it is none of this region."""
+    plain = dns_name.lower().rstrip(".").removeprefix("dualstack.")
+    found = core.backend("elbv2", account, region).load_balancers.values()
+    return next((str(one.name) for one in found if one.dns_name.lower() == plain), "")
+
+
+def rules(account: str, region: str, balancer: str) -> list[Rule]:
+    """The rules of a balancer's HTTPS listener as they are tried: the default one is the last."""
+    backend = core.backend("elbv2", account, region)
+    found = [one for one in backend.load_balancers.values() if one.name == balancer]
+    listeners = [each for one in found for each in one.listeners.values()]
+    for listener in listeners:
+        if listener.protocol == "HTTPS":
+            own = sorted(listener._non_default_rules.values(), key=lambda one: int(one.priority))
+            return [_rule(one) for one in (*own, *listener._default_rule.values())]
+    return []
+
+
+def _rule(rule: Any) -> Rule:
+    actions = sorted(rule.actions, key=lambda one: int(one.data.get("Order") or 0))
+    return Rule(tuple(rule.conditions), tuple(action.data for action in actions))
+
+
+def targets(account: str, region: str) -> dict[str, dict[str, str]]:
+    """For each target group its registered addresses, and the state of each."""
+    groups = core.backend("elbv2", account, region).target_groups.values()
+    return {
+        group.arn: {
+            address: target.get("sandbox_health", ("healthy",))[0]
+            for address, target in group.targets.items()
+        }
+        for group in groups
+    }
+
+
 class LoadBalancing:
     """Load balancer, listeners and target groups of one region, for the seed."""
 

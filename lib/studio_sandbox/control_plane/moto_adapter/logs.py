@@ -1,4 +1,4 @@
-"""CloudWatch Logs: patterns that filter, events in the order of time, queries refused honestly.
+"""CloudWatch Logs: patterns that filter, events in the order of time.
 
 Source: https://docs.aws.amazon.com/AmazonCloudWatchLogs/latest/APIReference/API_FilterLogEvents.html
 """
@@ -7,26 +7,28 @@ from __future__ import annotations
 
 import heapq
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from studio_sandbox.control_plane import logs_filter
-from studio_sandbox.control_plane.aws_error import NotInSandbox, SandboxError
-from studio_sandbox.control_plane.moto_adapter import core
+from studio_sandbox.control_plane.moto_adapter import (
+    core,
+    logs_insights,
+    logs_tail,  # noqa: F401  answers StartLiveTail
+)
+from studio_sandbox.control_plane.moto_adapter.logs_groups import compiled, invalid
 
 _MOST_EVENTS = 10_000  # of one page, as AWS has it
 
 
 def patch() -> None:
-    """Plain moto lets every event through a JSON, `?` or `-` pattern, and ignores Insights."""
+    """Plain moto lets every event through a JSON, `?` or `-` pattern."""
     from moto.logs import metric_filters, models, responses
 
+    logs_insights.patch(responses.LogsResponse)
     models.EventMessageFilter = _Pattern
     models.LogGroup.filter_log_events = _filter_log_events
-    responses.LogsResponse.start_query = _no_insights
-    responses.LogsResponse.start_live_tail = _no_live_tail
     responses.LogsResponse.test_metric_filter = _test_metric_filter
     if hasattr(metric_filters, "EventMessageFilter"):
         metric_filters.EventMessageFilter = _Pattern
@@ -36,16 +38,7 @@ class _Pattern:
     """A filter pattern where moto keeps its own kind."""
 
     def __init__(self, pattern: str | None) -> None:
-        self.matches = _compile(pattern)
-
-
-def _compile(pattern: str | None) -> Callable[[str], bool]:
-    try:
-        return logs_filter.compile_pattern(pattern or "")
-    except logs_filter.BadPattern as error:
-        raise SandboxError(
-            f"Invalid filter pattern: {error}", code="InvalidParameterException", status=400
-        ) from error
+        self.matches = compiled(pattern)
 
 
 def _filter_log_events(
@@ -60,7 +53,7 @@ def _filter_log_events(
     interleaved: bool,
 ) -> tuple[list[dict[str, Any]], str | None, list[dict[str, Any]]]:
     """Events of all streams by time. Plain moto answers stream by stream."""
-    matches = _compile(filter_pattern)
+    matches = compiled(filter_pattern)
     streams = [s for n, s in self.streams.items() if not log_stream_names or n in log_stream_names]
     after = _position(next_token)
     size = min(limit or _MOST_EVENTS, _MOST_EVENTS)
@@ -96,9 +89,7 @@ def _position(token: str | None) -> tuple[int, int]:
         return (-1, -1)
     moment, _, number = token.partition("@")
     if not (moment.isdecimal() and number.isdecimal()):
-        raise SandboxError(
-            "The specified nextToken is invalid.", code="InvalidParameterException", status=400
-        )
+        raise invalid("The specified nextToken is invalid.")
     return int(moment), int(number)
 
 
@@ -106,7 +97,7 @@ def _test_metric_filter(self: Any) -> Any:
     """Which of the given messages a pattern matches; plain moto has no such operation."""
     from moto.core.responses import ActionResult
 
-    matches = _compile(self._get_param("filterPattern"))
+    matches = compiled(self._get_param("filterPattern"))
     messages = self._get_param("logEventMessages")
     found = [
         {"eventNumber": number, "eventMessage": text, "extractedValues": {}}
@@ -114,14 +105,6 @@ def _test_metric_filter(self: Any) -> Any:
         if matches(text)
     ]
     return ActionResult({"matches": found})
-
-
-def _no_insights(_self: Any) -> Any:
-    raise NotInSandbox("Logs Insights (StartQuery); filter patterns are: FilterLogEvents")
-
-
-def _no_live_tail(_self: Any) -> Any:
-    raise NotInSandbox("StartLiveTail; events come with FilterLogEvents as they are written")
 
 
 @dataclass(frozen=True)
@@ -159,6 +142,16 @@ def put_group(
         stream.stored_bytes += len(line.text)
     for stream in group.streams.values():
         stream.last_ingestion_time = core.from_ms(stream.events[-1].ingestion_time)
+
+
+def forget(account: str, region: str, name: str, before_ms: int) -> None:
+    """Drop a group's events from before a moment, in milliseconds since the epoch."""
+    group = core.backend("logs", account, region).groups.get(name)
+    for stream in group.streams.values() if group else ():
+        old = sum(1 for event in stream.events if event.timestamp < before_ms)
+        if old:  # they stand in the order in which they came
+            stream.stored_bytes -= sum(len(event.message) for event in stream.events[:old])
+            del stream.events[:old]
 
 
 def append(account: str, region: str, name: str, stream: str, text: str) -> None:

@@ -47,6 +47,20 @@ class Store:
         """Add data to a metric."""
         self._data[key].extend(data)
 
+    def thin_out(
+        self, key: Key, whole_before: datetime, drop_before: datetime, single: tuple[str, ...]
+    ) -> None:
+        """Keep one datum a minute from before `whole_before`, none from before `drop_before`."""
+        minutes: dict[datetime, list[Datum]] = defaultdict(list)
+        kept = []
+        for datum in self._data[key]:
+            if datum.time >= whole_before or datum.unit in single:
+                kept.append(datum)
+            else:
+                minutes[datum.time.replace(second=0, microsecond=0)].append(datum)
+        whole = [_added_up(moment, data) for moment, data in sorted(minutes.items())]
+        self._data[key] = [datum for datum in (*whole, *kept) if datum.time >= drop_before]
+
     def names(self) -> list[Key]:
         """All metrics that have data, in a fixed order."""
         return sorted(self._data)
@@ -66,6 +80,18 @@ class Store:
             if start <= datum.time < end and unit in (None, "", datum.unit):
                 periods[_period_of(datum.time, period_s, offset_s)].append(datum)
         return [(datetime.fromtimestamp(at, UTC), periods[at]) for at in sorted(periods)]
+
+
+def _added_up(moment: datetime, data: list[Datum]) -> Datum:
+    """One statistic set of several data: every statistic of it is theirs, but for percentiles."""
+    return Datum(
+        moment,
+        sum(one.total for one in data),
+        sum(one.samples for one in data),
+        min(one.lowest for one in data),
+        max(one.highest for one in data),
+        data[0].unit,
+    )
 
 
 def _period_of(moment: datetime, period_s: int, offset_s: int) -> int:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from studio_sandbox.control_plane.moto_adapter import core
+from studio_sandbox.control_plane.moto_adapter import core, rds_data, rds_global
 
 _ENGINE = "aurora-postgresql"
 _RESTORE_LAG = timedelta(minutes=4)  # AWS says: typically within the last five minutes
@@ -22,6 +22,8 @@ def patch() -> None:
     restorable = property(lambda self: core.now() - _RESTORE_LAG)
     models.DBCluster.latest_restorable_time = models.DBInstance.latest_restorable_time = restorable
     _restore_with_defaults(models.RDSBackend)
+    rds_data.patch()
+    rds_global.patch()
 
 
 def _restore_with_defaults(backend: Any) -> None:
@@ -62,6 +64,8 @@ class ClusterSpec:
     version: str
     min_acu: float
     max_acu: float
+    database: str
+    user: str
     subnet_group: str
     security_groups: list[str]
     parameter_group: str
@@ -94,14 +98,14 @@ class Aurora:
         self._rds.create_db_cluster_parameter_group(name, family, "Parameters of ai-studio-db", [])
 
     def cluster(self, spec: ClusterSpec) -> None:
-        """A cluster without instances; its automated snapshot of this moment is dropped."""
+        """A cluster without instances."""
         made = self._rds.create_db_cluster(
             {
                 "db_cluster_identifier": spec.name,
                 "engine": _ENGINE,
                 "engine_version": spec.version,
-                "database_name": "ai_studio",
-                "master_username": "ai_studio",
+                "database_name": spec.database,
+                "master_username": spec.user,
                 "master_user_password": "kept in Secrets Manager",
                 "backup_retention_period": spec.retention_days,
                 "preferred_backup_window": "01:30-02:00",
@@ -126,7 +130,6 @@ class Aurora:
         made.created = made.cluster_create_time = core.naive(spec.created)
         made.earliest_restorable_time = core.naive(spec.earliest_restore)
         made.kms_key_id = f"arn:aws:kms:{made.region}:{made.account_id}:key/{_key_id(spec.name)}"
-        self._rds.cluster_snapshots.clear()
 
     def instance(self, name: str, *, cluster: str, zone: str, tier: int, created: datetime) -> None:
         """A serverless instance of a cluster; the first one is its writer."""
@@ -141,7 +144,10 @@ class Aurora:
             }
         )
         made.created = made.instance_create_time = core.naive(created)
-        self._rds.database_snapshots.clear()  # Aurora has snapshots of clusters only
+
+    def serve(self, name: str) -> None:
+        """A complete cluster: the Studio's own database, if there is one, stands behind it."""
+        rds_data.attach(self._rds.clusters[name])
 
     def snapshot(
         self, name: str, *, cluster: str, kind: str, taken: datetime, size_gib: int
@@ -149,7 +155,7 @@ class Aurora:
         """A snapshot of the cluster; `kind` is `automated` or `manual`."""
         made = self._rds.create_db_cluster_snapshot(cluster, name, kind)
         made.created = core.naive(taken)
-        made.allocated_storage = size_gib
+        made.sandbox, made.allocated_storage = taken, size_gib
 
     def snapshot_copy(
         self, name: str, *, of: str, source_region: str, zones: list[str], copied: datetime
@@ -160,6 +166,7 @@ class Aurora:
         source = core.backend("rds", self._rds.account_id, source_region).cluster_snapshots[of]
         made = DBClusterSnapshot(self._rds, source.cluster, name)
         made.created, made.allocated_storage = core.naive(copied), source.allocated_storage
+        made.sandbox = source.sandbox
         made.cluster.availability_zones = zones
         self._rds.cluster_snapshots[name] = made
 

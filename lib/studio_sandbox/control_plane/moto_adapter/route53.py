@@ -16,6 +16,15 @@ def zone(account: str, name: str, *, comment: str, records: list[dict[str, Any]]
     return str(made.id)
 
 
+def led_to(account: str, host: str) -> str:
+    """The DNS name that a host's alias leads to; empty when it has none."""
+    zones = core.backend("route53", account, "aws").zones.values()
+    for record in (one for zone in zones for one in zone.rrsets):
+        if record.name.rstrip(".") == host and record.alias_target:
+            return str(record.alias_target["DNSName"])
+    return ""
+
+
 def alias(name: str, target: str, target_zone: str) -> dict[str, Any]:
     """A record that follows a load balancer's addresses."""
     return {

@@ -5,11 +5,16 @@ Source: https://docs.aws.amazon.com/secretsmanager/latest/apireference/API_Updat
 
 from __future__ import annotations
 
+import copy
+import time
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
+from studio_sandbox.control_plane.aws_error import SandboxError
 from studio_sandbox.control_plane.moto_adapter import core
+from studio_sandbox.control_plane.overlay import Context, operation
+from studio_sandbox.control_plane.request import AwsRequest
 
 
 def patch() -> None:
@@ -22,7 +27,8 @@ def patch() -> None:
 
 
 def _follow_current(backend: Any) -> None:
-    """Plain moto moves the labels of AWSCURRENT and still reads the version that had it."""
+    """Plain moto moves the labels of AWSCURRENT and still reads the version that had it, and does
+    not say that the secret was changed."""
     move_stage = backend.update_secret_version_stage
 
     def update_secret_version_stage(
@@ -35,6 +41,7 @@ def _follow_current(backend: Any) -> None:
         answer = move_stage(
             self, secret_id, version_stage, remove_from_version_id, move_to_version_id
         )
+        self.secrets[secret_id].last_changed_date = time.time()
         if version_stage == "AWSCURRENT" and move_to_version_id:
             self.secrets[secret_id].set_default_version_id(move_to_version_id)
         return answer
@@ -85,10 +92,46 @@ def _list_secret_version_ids(self: Any) -> str:
     return json.dumps({"ARN": secret.arn, "Name": secret.name, "Versions": versions})
 
 
+@operation("secretsmanager", "StopReplicationToReplica")
+def _stop_replication(asked: AwsRequest, context: Context) -> dict[str, Any]:
+    """A replica becomes a secret of its own, with the versions that it has now.
+
+    Source: https://docs.aws.amazon.com/secretsmanager/latest/apireference/API_StopReplicationToReplica.html
+    """
+    wanted = str(asked.parameters["SecretId"])
+    with core.LOCK:
+        secrets = core.backend("secretsmanager", context.account, asked.region).secrets
+        replica = secrets.get(wanted)
+        source = getattr(replica, "source", None)
+        if source is None:
+            raise SandboxError(
+                f"{wanted} is not a replica secret.", code="InvalidRequestException", status=400
+            )
+        own = copy.copy(source)
+        own.region, own.arn, own.replicas = asked.region, replica.arn, []
+        own.versions = copy.deepcopy(source.versions)
+        secrets[replica.arn] = own
+        source.replicas = [one for one in source.replicas if one is not replica]
+        return {"ARN": own.arn}
+
+
 def find(account: str, region: str, reference: str) -> str:
     """The ARN that a reference means; empty when there is no such secret, or it is deleted."""
     found = core.backend("secretsmanager", account, region).secrets.get(reference)
     return "" if found is None or found.is_deleted() else str(found.arn)
+
+
+def value(account: str, region: str, reference: str, *, stage: str = "", version: str = "") -> str:
+    """What a consumer is given: the current value, or that of a stage or version; else empty."""
+    found = core.backend("secretsmanager", account, region).secrets.get(reference)
+    secret = getattr(found, "source", found)  # a replica has no versions of its own
+    if secret is None or secret.is_deleted():
+        return ""
+    stage = stage or "AWSCURRENT"
+    for version_id, one in secret.versions.items():
+        if version_id == version or (not version and stage in one["version_stages"]):
+            return str(one.get("secret_string") or "")
+    return ""
 
 
 @dataclass(frozen=True)

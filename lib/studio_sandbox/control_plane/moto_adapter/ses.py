@@ -5,44 +5,36 @@ Source: https://docs.aws.amazon.com/ses/latest/APIReference-V2/API_GetAccount.ht
 
 from __future__ import annotations
 
+import inspect
 from datetime import UTC, datetime, timedelta
+from email import message_from_string
 from typing import Any
 
-from studio_sandbox.control_plane.moto_adapter import core
+from studio_sandbox.control_plane.moto_adapter import core, ses_account, ses_identities
 
-_DAILY_QUOTA, _RATE = 50_000.0, 14.0
 _QUARTERS = 96  # of an hour, in a day
-_SANDBOX_QUOTA, _SANDBOX_RATE = 200.0, 1.0  # what an account without production access has
 
 
 def patch() -> None:
-    """Plain moto calls every identity verified, and knows nothing of the account."""
+    """Plain moto knows nothing of the account, and sends whatever an identity exists for."""
     from moto.ses import models, responses
+    from moto.sesv2.models import SESV2Backend
 
     backend = models.SESBackend
+    ses_identities.patch(backend, SESV2Backend, models.EmailIdentity, responses.EmailResponse)
+    _refuse_in_v1(backend)
+    _refuse_in_v2(SESV2Backend)
     backend.get_send_quota = _quota
     responses.EmailResponse.get_send_statistics = _send_statistics
-    backend.get_identity_verification_attributes = _verification
     responses.EmailResponse.get_account_sending_enabled = _sending_enabled
     responses.EmailResponse.update_account_sending_enabled = _switch_sending
-    _start_unverified(models.EmailIdentity)
-
-
-def _state(backend: Any) -> dict[str, Any]:
-    """The account in one region: sending, production access, what was sent in quarter-hours."""
-    if not hasattr(backend, "sandbox_account"):
-        backend.sandbox_account = {"sending": True, "production": False, "sent": []}
-    state: dict[str, Any] = backend.sandbox_account
-    return state
 
 
 def _quota(self: Any) -> Any:
     from moto.ses import models
 
     quota = models.SESQuota(self.sent_message_count)
-    production = _state(self)["production"]
-    quota.max24_hour_send = _DAILY_QUOTA if production else _SANDBOX_QUOTA
-    quota.max_send_rate = _RATE if production else _SANDBOX_RATE
+    quota.max24_hour_send, quota.max_send_rate = ses_account.quota(self)
     return quota
 
 
@@ -50,7 +42,7 @@ def _send_statistics(self: Any) -> Any:
     """Quarter-hours, as AWS counts them. Plain moto says that all mail was sent just now."""
     from moto.core.responses import ActionResult
 
-    points = list(_state(self.backend)["sent"])
+    points = list(ses_account.state(self.backend)["sent"])
     if since := self.backend.sent_message_count - sum(
         point["DeliveryAttempts"] for point in points
     ):
@@ -67,51 +59,61 @@ def _sent(moment: datetime, mails: int) -> dict[str, Any]:
 def _sending_enabled(self: Any) -> Any:
     from moto.core.responses import ActionResult
 
-    return ActionResult({"Enabled": _state(self.backend)["sending"]})
+    return ActionResult({"Enabled": ses_account.state(self.backend)["sending"]})
 
 
 def _switch_sending(self: Any) -> Any:
     from moto.core.responses import EmptyResult
 
-    _state(self.backend)["sending"] = bool(self._get_bool_param("Enabled"))
+    ses_account.state(self.backend)["sending"] = bool(self._get_bool_param("Enabled"))
     return EmptyResult()
 
 
-def account(account_id: str, region: str) -> dict[str, Any]:
-    """What SES v2 GetAccount answers; plain moto has no such operation."""
-    backend = core.backend("ses", account_id, region)
-    state, quota = _state(backend), backend.get_send_quota()
-    return {
-        "DedicatedIpAutoWarmupEnabled": False,
-        "EnforcementStatus": "HEALTHY",
-        "ProductionAccessEnabled": state["production"],
-        "SendingEnabled": state["sending"],
-        "SendQuota": {
-            "Max24HourSend": quota.max24_hour_send,
-            "MaxSendRate": quota.max_send_rate,
-            "SentLast24Hours": float(quota.sent_last24_hours),
-        },
-        "SuppressionAttributes": {"SuppressedReasons": ["BOUNCE", "COMPLAINT"]},
-    }
+def _refuse_in_v1(backend: Any) -> None:
+    """Mails that the account may not send are refused, by whichever call."""
+    for name in ("send_email", "send_templated_email", "send_raw_email"):
+        setattr(backend, name, _checked(getattr(backend, name), v2=False))
 
 
-def _verification(self: Any, identities: list[str] | None = None) -> dict[str, dict[str, str]]:
-    return {
-        name: {"VerificationStatus": self.email_identities[name].verification_status.capitalize()}
-        for name in identities or []
-        if name in self.email_identities
-    }
+def _refuse_in_v2(backend: Any) -> None:
+    for name in ("send_email", "send_raw_email"):
+        setattr(backend, name, _checked(getattr(backend, name), v2=True))
 
 
-def _start_unverified(identity: Any) -> None:
-    """A new identity waits for its owner's answer, as in AWS."""
-    init = identity.__init__
+def _checked(send: Any, *, v2: bool) -> Any:
+    signature = inspect.signature(send)
 
-    def unverified(self: Any, *args: Any, **kwargs: Any) -> None:
-        init(self, *args, **kwargs)
-        self.verification_status = "PENDING"
+    def send_checked(self: Any, *args: Any, **kwargs: Any) -> Any:
+        mail = signature.bind(self, *args, **kwargs).arguments
+        backend = self.core_backend if v2 else self
+        source, recipients = mail["source"], mail["destinations"]
+        if raw := mail.get("raw_data"):
+            headers = message_from_string(raw)
+            source = source or headers.get("From", "")
+            named = [headers[name] for name in ("To", "Cc", "Bcc") if headers[name]]
+            recipients = recipients or named
+        ses_identities.settle(backend)
+        ses_account.raise_if_refused(backend, source, recipients, v2=v2)
+        return send(self, *args, **kwargs)
 
-    identity.__init__ = unverified
+    return send_checked
+
+
+def review(account: str, region: str, domain: str, *, good: bool) -> None:
+    """What AWS makes of the account: in production with its domain verified, or neither.
+
+    For 72 hours AWS has not found the records of a domain that it calls failed; it looks again
+    when it is asked to verify it again.
+    """
+    backend = core.backend("ses", account, region)
+    state = ses_account.state(backend)
+    state["production"] = good
+    if good:
+        state["details"] = None
+    if identity := backend.email_identities.get(domain):
+        status = "SUCCESS" if good else "FAILED"
+        identity.verification_status = identity.dkim_attributes["Status"] = status
+        identity.verified_for_sending_status = good
 
 
 class Mail:
@@ -122,10 +124,10 @@ class Mail:
 
     def in_production(self, *, sent: int, until: datetime) -> None:
         """Out of AWS's mail sandbox, sending, with `sent` mails in the day before `until`."""
-        _state(self._ses)["production"] = True
+        ses_account.state(self._ses)["production"] = True
         first = until.replace(minute=until.minute // 15 * 15, second=0) - timedelta(days=1)
         each, rest = divmod(sent, _QUARTERS)
-        _state(self._ses)["sent"] = [
+        ses_account.state(self._ses)["sent"] = [
             _sent(first + timedelta(minutes=15 * n), each + (n < rest)) for n in range(_QUARTERS)
         ]
         self._ses.sent_message_count = sent
@@ -138,4 +140,5 @@ class Mail:
         made.verified_for_sending_status = made.feedback_forwarding_status = True
         if dkim_tokens:
             made.dkim_attributes["LastKeyGenerationTimestamp"] = created.isoformat()
+            made.dkim_attributes["Status"] = "SUCCESS"
             made.dkim_attributes["Tokens"] = self._ses.dkim_tokens[name] = dkim_tokens

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
+from urllib.parse import urlsplit
 
 from studio_sandbox.control_plane import names
 from studio_sandbox.control_plane.moto_adapter import elasticache
@@ -35,7 +36,7 @@ def seed(world: World, network: Network) -> list[str]:
 
 
 def _database(world: World, network: Network) -> None:
-    aurora = Aurora(world.account, world.region)
+    aurora, url = Aurora(world.account, world.region), urlsplit(world.config.database_url)
     aurora.subnet_group(_SUBNET_GROUP, network.private)
     aurora.parameter_group(_PARAMETER_GROUP, family=_FAMILY)
     aurora.cluster(
@@ -44,6 +45,8 @@ def _database(world: World, network: Network) -> None:
             version="16.6",
             min_acu=0.5,
             max_acu=8,
+            database=url.path.removeprefix("/"),
+            user=url.username or "",
             subnet_group=_SUBNET_GROUP,
             security_groups=[network.database_group],
             parameter_group=_PARAMETER_GROUP,
@@ -62,6 +65,7 @@ def _database(world: World, network: Network) -> None:
             created=world.ago(days=411 - 3 * tier),
         )
     _snapshots(world, aurora)
+    aurora.serve(names.DATABASE_CLUSTER)
 
 
 def _snapshots(world: World, aurora: Aurora) -> None:

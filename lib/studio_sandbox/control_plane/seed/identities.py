@@ -73,7 +73,9 @@ def _service_roles(
     world: World, identities: Identities, service: str, secret_arns: dict[str, str]
 ) -> None:
     created = world.ago(days=398)
-    readable = [secret_arns[name] for name in SERVICE_FACTS[service].secrets]
+    here, there = world.region, world.config.backup_region
+    mine = [secret_arns[name] for name in SERVICE_FACTS[service].secrets]
+    readable = [*mine, *(arn.replace(here, there) for arn in mine)]  # a failover starts them there
     identities.role(
         f"{service}-execution",
         principal=_TASKS,

@@ -18,6 +18,24 @@ from studio_sandbox.control_plane.seed.world import World
 MINUTES = 180
 _HOUR = WINDOW_S // 60
 PROVIDERS = ("openai", "anthropic", "google")
+# Where the gauges of a healthy database idle along: name, unit, middle.
+DATABASE = (
+    ("CPUUtilization", "Percent", 31.0),
+    ("ServerlessDatabaseCapacity", "Count", 2.4),
+    ("ACUUtilization", "Percent", 30.0),
+    ("DatabaseConnections", "Count", 38.0),
+    ("SelectLatency", "Milliseconds", 2.1),
+    ("CommitLatency", "Milliseconds", 3.4),
+    ("FreeLocalStorage", "Bytes", 21.0e9),
+    ("AuroraReplicaLag", "Milliseconds", 0.0),  # writer and readers are one server here
+)
+# The same of the cache's primary, and how much less a replica has.
+CACHE = (
+    ("EngineCPUUtilization", "Percent", 17.0, 9.0),
+    ("DatabaseMemoryUsagePercentage", "Percent", 28.0, 0.0),
+    ("CurrConnections", "Count", 46.0, 30.0),
+)
+DISK_GB, DISK_USED_GB = 30.0, 6.4
 _Sample = Request | Page
 
 
@@ -126,34 +144,22 @@ def _services(writer: _Writer) -> None:
         insights = "ECS/ContainerInsights"
         for name in ("RunningTaskCount", "DesiredTaskCount"):
             writer.steady(insights, name, one, "Count", facts.desired)
-        writer.steady(insights, "EphemeralStorageReserved", one, "Gigabytes", 30.0)
-        writer.gauge(insights, "EphemeralStorageUtilized", one, "Gigabytes", 6.4, spread=0.01)
+        writer.steady(insights, "EphemeralStorageReserved", one, "Gigabytes", DISK_GB)
+        writer.gauge(insights, "EphemeralStorageUtilized", one, "Gigabytes", DISK_USED_GB,
+                     spread=0.01)  # fmt: skip
 
 
 def _database(writer: _Writer) -> None:
     cluster: Dimensions = (("DBClusterIdentifier", names.DATABASE_CLUSTER),)
-    for name, unit, middle in (
-        ("CPUUtilization", "Percent", 31.0),
-        ("ServerlessDatabaseCapacity", "Count", 2.4),
-        ("ACUUtilization", "Percent", 30.0),
-        ("DatabaseConnections", "Count", 38.0),
-        ("SelectLatency", "Milliseconds", 2.1),
-        ("CommitLatency", "Milliseconds", 3.4),
-        ("FreeLocalStorage", "Bytes", 21.0e9),
-        ("AuroraReplicaLag", "Milliseconds", 14.0),
-    ):
+    for name, unit, middle in DATABASE:
         writer.gauge("AWS/RDS", name, cluster, unit, middle)
 
 
 def _redis(writer: _Writer, nodes: list[str]) -> None:
     for n, node in enumerate(nodes):
         one: Dimensions = (("CacheClusterId", node),)
-        for name, unit, middle in (
-            ("EngineCPUUtilization", "Percent", 17.0 - 9 * n),
-            ("DatabaseMemoryUsagePercentage", "Percent", 28.0),
-            ("CurrConnections", "Count", 46.0 - 30 * n),
-        ):
-            writer.gauge("AWS/ElastiCache", name, one, unit, middle)
+        for name, unit, middle, less in CACHE:
+            writer.gauge("AWS/ElastiCache", name, one, unit, middle - less * n)
         writer.steady("AWS/ElastiCache", "Evictions", one, "Count", 0)
 
 

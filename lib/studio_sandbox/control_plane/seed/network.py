@@ -8,6 +8,7 @@ from studio_sandbox.control_plane.moto_adapter.ec2 import Networking
 from studio_sandbox.control_plane.seed.world import World
 
 _ZONES = ("a", "b", "c")
+_FIRST_PORT, _LAST_PORT = 1024, 65_535
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,12 @@ def seed(world: World, region: str, *, number: int = 20) -> Network:
         balancer_group=balancer,
         service_group=service,
         database_group=network.security_group(
-            "ai-studio-database", vpc=vpc, port=5432, sources=[service], description="PostgreSQL"
+            "ai-studio-database",
+            vpc=vpc,
+            port=_FIRST_PORT,  # clusters here listen on ports of the machine, and say so
+            last=_LAST_PORT,
+            sources=[service],
+            description="PostgreSQL",
         ),
         cache_group=network.security_group(
             "ai-studio-redis", vpc=vpc, port=6379, sources=[service], description="Redis"

@@ -42,6 +42,12 @@ def of_service(world: World, service: str) -> list[Release]:
     ]
 
 
+def number(sha: str) -> int:
+    """Which release an image's tag is of; one that is not seeded is newer than all that are."""
+    known = [digest(f"release/{index}", 40) for index in range(len(_AGES))]
+    return known.index(sha) if sha in known else len(known)
+
+
 def _release(world: World, service: str, index: int) -> Release:
     built = world.ago(days=_AGES[index])
     step = _ORDER.index(service)

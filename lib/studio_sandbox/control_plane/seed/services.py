@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -40,9 +41,23 @@ def seed(
     return tasks
 
 
-def seed_empty_cluster(world: World, region: str) -> None:
-    """Where services would run after a failover; none does yet."""
-    Containers(world.account, region, names.CLUSTER).create_cluster()
+def seed_waiting(
+    world: World,
+    network: Network,
+    balancer: Balancer,
+    secret_arns: dict[str, str],
+    digests: dict[str, str],
+) -> None:
+    """The same cluster and services, without a task: they wait for a failover."""
+    containers = Containers(world.account, world.region, names.CLUSTER)
+    containers.create_cluster()
+    for service in names.SERVICES:
+        arn = _revisions(world, containers, service, secret_arns)
+        there = _deployed(world, service, network, balancer, arn, digests[service])
+        containers.service(
+            replace(there, desired=0, placements=[], subnets=network.private, events=[])
+        )
+        _scale(world, service, minimum=0)
 
 
 def deployment_id(service: str, index: int) -> str:
@@ -213,13 +228,13 @@ def _register_targets(
             elb.register(balancer.groups[service], placement.address, port)
 
 
-def _scale(world: World, service: str) -> None:
+def _scale(world: World, service: str, *, minimum: int | None = None) -> None:
     facts = SERVICE_FACTS[service]
     autoscaling.scale_on_cpu(
         world.account,
         world.region,
         service=f"service/{names.CLUSTER}/{service}",
-        minimum=facts.desired,
+        minimum=facts.desired if minimum is None else minimum,
         maximum=facts.scale_to,
         policy=names.scaling_policy(service),
         target_percent=_TARGET_PERCENT,

@@ -13,15 +13,15 @@ WINDOW_S = 3600
 _MEAN_GAP_S = 0.98  # between two requests to the gateway
 
 # model, provider, family, path, share of requests, median seconds, tokens
-_MODELS = (
+MODELS = (
     ("gpt-4o-mini", "openai", "chat", "/v1/chat/complete", 0.52, 0.72, 640),
     ("gpt-4o", "openai", "chat", "/v1/chat/complete", 0.17, 1.35, 910),
     ("claude-3-5-haiku", "anthropic", "chat", "/v1/chat/complete", 0.16, 0.83, 720),
     ("gpt-image-1", "openai", "image", "/v1/images/generate", 0.11, 4.6, 0),
     ("veo-3", "google", "video", "/v1/videos/generate", 0.04, 1.9, 0),
 )
-_SHARES = [model[4] for model in _MODELS]
-_FAILURE, _RETRY, _LIMITED = 0.0022, 0.003, 0.0018  # shares: 502, a slow retry, 429
+_SHARES = [model[4] for model in MODELS]
+FAILURE, RETRY, _LIMITED = 0.0022, 0.003, 0.0018  # shares: 502, a slow retry, 429
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +64,7 @@ class Traffic:
     frontend: list[Page]
 
 
-_API = (
+API = (
     ("GET", "/v1/users/me", 0.34, 12),
     ("GET", "/v1/usage", 0.27, 21),
     ("GET", "/v1/files", 0.16, 34),
@@ -73,7 +73,7 @@ _API = (
     ("POST", "/v1/payments/checkout", 0.02, 260),
     ("POST", "/v1/auth/magic-link", 0.02, 140),
 )
-_SITE = (
+SITE = (
     ("GET", "/ar/studio", 0.44, 38),
     ("GET", "/ar/library", 0.22, 44),
     ("GET", "/en/studio", 0.17, 37),
@@ -87,8 +87,8 @@ def draw(world: World, users: Sequence[str]) -> Traffic:
     dice = world.dice("traffic")
     started = int(world.anchor.timestamp()) - WINDOW_S
     gateway = [_request(dice, at, started, users) for at in _arrivals(dice, _MEAN_GAP_S)]
-    backend = list(_around(dice, gateway, _API, share=0.7, before_s=0.4, failing=0.0006))
-    frontend = list(_around(dice, gateway, _SITE, share=0.34, before_s=1.1, failing=0.0))
+    backend = list(_around(dice, gateway, API, share=0.7, before_s=0.4, failing=0.0006))
+    frontend = list(_around(dice, gateway, SITE, share=0.34, before_s=1.1, failing=0.0))
     return Traffic(gateway, sorted(backend, key=_at), sorted(frontend, key=_at))
 
 
@@ -105,11 +105,11 @@ def _arrivals(dice: random.Random, mean_gap_s: float) -> Iterator[float]:
 
 
 def _request(dice: random.Random, at: float, started: int, users: Sequence[str]) -> Request:
-    model, provider, family, path, _, median_s, tokens = dice.choices(_MODELS, _SHARES)[0]
+    model, provider, family, path, _, median_s, tokens = dice.choices(MODELS, _SHARES)[0]
     fate = dice.random()
-    failed = fate < _FAILURE
-    limited = _FAILURE <= fate < _FAILURE + _LIMITED
-    retried = _FAILURE + _LIMITED <= fate < _FAILURE + _LIMITED + _RETRY
+    failed = fate < FAILURE
+    limited = FAILURE <= fate < FAILURE + _LIMITED
+    retried = FAILURE + _LIMITED <= fate < FAILURE + _LIMITED + RETRY
     latency_ms = int(1000 * median_s * dice.lognormvariate(0, 0.38))
     if limited:
         latency_ms = dice.randint(2, 6)

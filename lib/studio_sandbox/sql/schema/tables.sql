@@ -1,8 +1,4 @@
 -- The product's tables. All ids are UUID; timestamps have no time zone and hold UTC.
-CREATE TABLE alembic_version (
-    version_num varchar(32) PRIMARY KEY
-);
-
 CREATE TABLE users (
     id         uuid PRIMARY KEY DEFAULT gen_random_uuid(),
     email      varchar(320) NOT NULL,

@@ -1,3 +1,7 @@
+-- As alembic makes it; the release that runs knows two migrations more.
+CREATE TABLE alembic_version (
+    version_num varchar(32) CONSTRAINT alembic_version_pkc PRIMARY KEY
+);
 INSERT INTO alembic_version VALUES ('8f2c41d7a9be');
 
 INSERT INTO plans (id, name, price_jod, token_limit, image_limit, video_limit, features_json)

@@ -1,0 +1,1 @@
+"""Incidents: the book in which everybody involved writes, and who is told of it."""

@@ -1,0 +1,97 @@
+"""A drill rehearsed as a whole incident: from the alarm to the post-mortem, through sections alone.
+
+An alarm is waited for a little; without one a person has noticed, and says the symptom. Then it is
+acknowledged, assessed and mended by what `assess` says, with the parameters that it fills in; it
+is looked at, and assessed again while it is not well; resolved, and looked back at. Nobody here
+knows which drill runs: only its judge does.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+from runbook import settings
+from runbook.clients import Clients
+from runbook.incident.room import Room, open_room
+from runbook.record.runs import store_of
+from runbook.studio import cloudwatch
+from studio_sandbox.drills.drill import (
+    ENVIRONMENT,
+    Running,
+    RunSection,
+    plan_and_apply,
+    run_section,
+)
+from studio_sandbox.drills.studio import Studio
+from studio_sandbox.state import Box
+
+_ALARM_WITHIN_S = 20.0
+_ROUNDS = 12  # of assessing and mending: some things are mended one by one
+_LOOKS = 6  # until somebody is suspected
+_FAINT = 0.4  # a weight: what is less is no reason to change anything
+
+
+def mend(found: Box, one: Running, run: RunSection) -> str:
+    """Answer whatever is broken as an incident; its id. `run` runs a section and keeps the run."""
+    environment = settings.load(ENVIRONMENT)
+    clients = Clients(environment)
+    title = _alarm(clients) or one.drill.symptom
+    room, _ = open_room(store_of(environment), clients, title=title, severity="P1")
+    under: RunSection = partial(run, under=room.id)
+    under("acknowledge", incident=room.id)
+    brought = one.drill.brings(Studio(found), one.details) if one.drill.brings else {}
+    _mend_what_is_suspected(under, brought, room)
+    under("resolve", incident=room.id)
+    under("post-mortem", incident=room.id)
+    return room.id
+
+
+def runner(kept: list[dict[str, Any]], watch: Any) -> RunSection:
+    """What runs a section, keeps what came of it, and files it under an incident."""
+
+    def run(slug: str, *, under: str = "", **parameters: Any) -> dict[str, Any]:
+        kept.append(run_section(slug, watch=watch, under=under, **parameters))
+        return kept[-1]
+
+    return run
+
+
+def _mend_what_is_suspected(run: RunSection, brought: Mapping[str, Any], room: Room) -> None:
+    """Do what the first suspect asks for, until the Studio is well or nobody is left to suspect."""
+    done: list[Mapping[str, Any]] = []
+    for _ in range(_ROUNDS):
+        step = _suspected(run, done)
+        if step is None:
+            return
+        done.append(step)
+        given = {**step["parameters"], **brought.get(step["section"], {})}
+        plan_and_apply(run, step["section"], **given)
+        if (run("check-health")["result"] or {}).get("status") == "ok":
+            room.write("mitigated", f"{step['section']} was applied")
+            return
+
+
+def _suspected(run: RunSection, done: list[Mapping[str, Any]]) -> Mapping[str, Any] | None:
+    """The first step that is not done yet: trouble that has just begun takes some looks to show."""
+    for _ in range(_LOOKS):
+        for suspect in (run("assess")["result"] or {}).get("suspects", ()):
+            if suspect["weight"] >= _FAINT and suspect["mend"] not in done:
+                step: Mapping[str, Any] = suspect["mend"]
+                return step
+    return None
+
+
+def _alarm(clients: Clients) -> str:
+    """The runbook's alarm that is raised first, as it is said; nothing after a while."""
+    deadline = time.monotonic() + _ALARM_WITHIN_S
+    known = clients.environment.alarms
+    while time.monotonic() < deadline:
+        there = cloudwatch.read_alarms(clients.aws("cloudwatch"), names=known)
+        for alarm in there:
+            if alarm.state == "ALARM":
+                return f"{known[alarm.name].title} {known[alarm.name].when}"
+        time.sleep(1)
+    return ""

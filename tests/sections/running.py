@@ -1,0 +1,102 @@
+"""Sections as a shell runs them, against a Studio that moves."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from tests.moving_studio import MovingStudio
+
+from studio_sandbox.box import Box
+from studio_sandbox.control_plane import names
+
+
+class Boxed(Protocol):
+    """Whatever knows its sandbox: the Studio that moves, or a still one."""
+
+    @property
+    def box(self) -> Box: ...
+
+
+def runbook(studio: Boxed, *arguments: str) -> Any:
+    """What a command prints with `--json`, whatever its exit code."""
+    done = _ran(studio, *arguments, "--json")
+    assert done.stdout, done.stderr
+    return json.loads(done.stdout)
+
+
+def cut_off(
+    studio: MovingStudio, slug: str, *, apply: str, when: Callable[[], Any], what: str
+) -> None:
+    """Apply a plan, and kill whoever does as soon as something is so."""
+    process = subprocess.Popen(
+        [sys.executable, "-P", "-m", "runbook", "run", slug, "--apply", apply],
+        env={**os.environ, "RUNBOOK_HOME": str(studio.box.folder.parent)},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    try:
+        studio.until(when, what)
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def _ran(studio: Boxed, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-P", "-m", "runbook", *arguments],
+        env={**os.environ, "RUNBOOK_HOME": str(studio.box.folder.parent)},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=600,
+    )
+
+
+def run(studio: Boxed, slug: str, *, apply: str = "", **parameters: Any) -> dict[str, Any]:
+    """`./runbook run SLUG`, planning, or applying the plan of a digest."""
+    given = [part for name, value in parameters.items() for part in ("-p", name, _typed(value))]
+    done: dict[str, Any] = runbook(
+        studio, "run", slug, *given, *(["--apply", apply] if apply else [])
+    )
+    return done
+
+
+def approve(studio: Boxed, digest: str) -> None:
+    """Approve a plan as the sandbox's second identity."""
+    done = _ran(studio, "approve", digest, "--profile", "approver")
+    assert done.returncode == 0, done.stderr
+
+
+def undo(studio: Boxed, run_id: str) -> dict[str, Any]:
+    """Plan the way back of a run, have it approved, and apply it."""
+    digest = runbook(studio, "undo", run_id)["plan"]["digest"]
+    approve(studio, digest)
+    done: dict[str, Any] = runbook(studio, "undo", run_id, "--apply", digest)
+    return done
+
+
+def plan_and_apply(studio: MovingStudio, slug: str, **parameters: Any) -> dict[str, Any]:
+    """Plan, have it approved, and apply exactly it."""
+    planned = run(studio, slug, **parameters)
+    assert planned["verdict"] == "planned", planned["error"]
+    approve(studio, planned["plan"]["digest"])
+    return run(studio, slug, apply=planned["plan"]["digest"])
+
+
+def services(studio: MovingStudio) -> dict[str, dict[str, Any]]:
+    """Every service by name, as another client reads it."""
+    found = studio.client("ecs").describe_services(
+        cluster=names.CLUSTER, services=list(names.SERVICES)
+    )["services"]
+    return {one["serviceName"]: one for one in found}
+
+
+def _typed(value: Any) -> str:
+    return json.dumps(value) if isinstance(value, bool) else str(value)
