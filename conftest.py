@@ -48,13 +48,17 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Side by side, a file stays whole, and one process has all who look at what moves."""
+    """Side by side, a file stays whole, and a folder's files that look at what moves stay together.
+
+    Each process that has some starts one more sandbox, and one that moves costs a part of a core.
+    """
     from xdist.scheduler import LoadFileScheduling
 
     class Scheduling(LoadFileScheduling):  # type: ignore[misc]  # xdist has no types
         def _split_scope(self, nodeid: str) -> str:
             file = str(super()._split_scope(nodeid))
-            return "what moves" if _moves(config.rootpath / file) else file
+            moves = _moves(config.rootpath / file)
+            return f"what moves in {Path(file).parent}" if moves else file
 
     return Scheduling(config, log)
 

@@ -413,6 +413,10 @@ def reconcile(environment: str, as_json: bool) -> None:
     found = list(settle_all(clients, store, by=clients.identity.name))
     print_table([asdict(each) for each in found], as_json, "run", "target", "outcome")
     if any(each.outcome == "unknown" for each in found):
+        click.echo(
+            "unknown: still under way, or the world does not answer; run this again in a moment.",
+            err=True,
+        )
         raise click.exceptions.Exit(3)
 
 

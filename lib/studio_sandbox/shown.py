@@ -22,14 +22,16 @@ from typing import Any
 from runbook.errors import Failed
 from runbook.settings import home
 from studio_sandbox import box as sandbox
+from studio_sandbox.box import Box
+from studio_sandbox.drills.studio import Studio
 
 
 def prepare(metadata: Mapping[str, Any]) -> None:
     """Put the running still Studio, and its record, into the state that a notebook is shown with.
 
-    Raises Failed when one of the commands fails.
+    Raises Failed when one of the commands fails, or there is no first backup.
     """
-    sandbox.reset()
+    _await_restorable(sandbox.reset())
     # what the notebooks before have left there is none of this one's
     shutil.rmtree(home() / "record", ignore_errors=True)
     for command in metadata.get("runbook", {}).get("shown_with", ()):
@@ -41,6 +43,16 @@ def prepare(metadata: Mapping[str, Any]) -> None:
         )
         if done.returncode:
             raise Failed(f"{command}: exit {done.returncode}: {done.stderr[-500:]}")
+
+
+def _await_restorable(box: Box) -> None:
+    """Until the first backup is whole, a moment after a start: what can be restored is shown."""
+    studio = Studio(box)
+    rds = studio.aws("rds")
+    studio.until(
+        lambda: "LatestRestorableTime" in rds.describe_db_clusters()["DBClusters"][0],
+        "the sandbox's first backup",
+    )
 
 
 def write_outputs(path: Path) -> None:

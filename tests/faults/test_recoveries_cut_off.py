@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
 from tests.moving_studio import MovingStudio
-from tests.sections.running import approve, run, runbook
+from tests.sections.running import approve, cut_off, resume, run, runbook
 
 from studio_sandbox.control_plane import names
 
@@ -23,35 +19,12 @@ def studio(moving_studio: MovingStudio) -> Iterator[MovingStudio]:
     moving_studio.reset()
 
 
-def cut_off(studio: MovingStudio, slug: str, when: Callable[[], Any], **parameters: Any) -> str:
+def half_done(studio: MovingStudio, slug: str, when: Callable[[], Any], **parameters: Any) -> str:
     """Apply a section's plan and kill everything of it once something is so; gives the digest."""
     digest = str(run(studio, slug, **parameters)["plan"]["digest"])
     approve(studio, digest)
-    applying = subprocess.Popen(
-        [sys.executable, "-P", "-m", "runbook", "run", slug, "--apply", digest],
-        env={**os.environ, "RUNBOOK_HOME": str(studio.box.folder.parent)},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
-    studio.until(when, "it is at work")
-    os.killpg(applying.pid, signal.SIGKILL)
-    applying.wait()
+    cut_off(studio, slug, apply=digest, when=when, what="it is at work")
     return digest
-
-
-def resumed(studio: MovingStudio, slug: str, digest: str) -> dict[str, Any]:
-    """Find out what became of it, then apply the same plan again."""
-    done: dict[str, Any] = {}
-
-    def goes_on() -> bool:
-        nonlocal done
-        runbook(studio, "reconcile")
-        done = run(studio, slug, apply=digest)
-        return bool(done["verdict"] != "refused")
-
-    studio.until(goes_on, "it can be taken up", within_s=240)
-    return done
 
 
 def content(studio: MovingStudio) -> dict[str, str]:
@@ -70,9 +43,9 @@ def test_a_bucket_that_was_half_copied_back_has_every_object_in_the_end(
     wanted = content(studio)
     runbook(studio, "drill", "start", "bucket-deleted", "--seed", "1")
 
-    digest = cut_off(studio, "recover-bucket", lambda: len(content(studio)) > 5)
+    digest = half_done(studio, "recover-bucket", lambda: len(content(studio)) > 5)
     assert len(content(studio)) < len(wanted)
-    done = resumed(studio, "recover-bucket", digest)
+    done = resume(studio, "recover-bucket", digest)
 
     assert done["verdict"] == "succeeded", done["error"]
     assert content(studio) == wanted
@@ -92,8 +65,8 @@ def test_a_restore_that_was_cut_off_has_one_cluster_that_serves_in_the_end(
             if one["DBClusterIdentifier"] != names.DATABASE_CLUSTER
         ]
 
-    digest = cut_off(studio, "restore-database", clusters, snapshot=snapshot)
-    done = resumed(studio, "restore-database", digest)
+    digest = half_done(studio, "restore-database", clusters, snapshot=snapshot)
+    done = resume(studio, "restore-database", digest)
 
     assert done["verdict"] == "succeeded", done["error"]
     (made,) = clusters()

@@ -48,6 +48,20 @@ def cut_off(
         process.wait()
 
 
+def resume(studio: MovingStudio, slug: str, digest: str, *, within_s: float = 240) -> Any:
+    """Apply a plan that was cut off once more, as soon as it is known what became of it.
+
+    What is still under way (a cluster that is being made) is not known yet, and refused.
+    """
+
+    def goes_on() -> Any:
+        runbook(studio, "reconcile")
+        told = run(studio, slug, apply=digest)
+        return told if told["verdict"] != "refused" else None
+
+    return studio.until(goes_on, f"{slug} can be taken up again", within_s=within_s)
+
+
 def _ran(studio: Boxed, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-P", "-m", "runbook", *arguments],

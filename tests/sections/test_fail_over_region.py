@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from tests import aurora
 from tests.moving_studio import MovingStudio
-from tests.sections.running import approve, cut_off, plan_and_apply, run, runbook, undo
+from tests.sections.running import approve, cut_off, plan_and_apply, resume, run, undo
 
 from runbook import settings
 from runbook.clients import Clients
@@ -106,8 +106,7 @@ def test_a_lost_region_is_failed_over_from_through_a_kill_and_led_back_to(
 
     cut_off(studio, SLUG, apply=digest, when=there.clusters, what="the restore has begun")
     assert there.tasks() == NONE
-    runbook(studio, "reconcile")
-    done = run(studio, SLUG, apply=digest)
+    done = resume(studio, SLUG, digest)
 
     assert done["verdict"] == "succeeded", done["error"]
     (cluster,) = there.clusters().values()

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from tests.moving_studio import MovingStudio
 from tests.sections import running
-from tests.sections.running import approve, cut_off, plan_and_apply, run, runbook, undo
+from tests.sections.running import approve, cut_off, plan_and_apply, resume, run, undo
 
 from studio_sandbox.control_plane import names
 
@@ -145,13 +145,7 @@ def test_cut_off_after_it_is_current_and_resumed_it_is_stored_once_and_read(
         what="the new version is current",
     )
 
-    def go_on() -> Any:
-        """Nothing is begun before it is known what became of the restart."""
-        runbook(studio, "reconcile")
-        told = run(studio, "rotate-api-key", apply=digest)
-        return told if told["verdict"] != "refused" else None
-
-    resumed = studio.until(go_on, "the plan is taken up again")
+    resumed = resume(studio, "rotate-api-key", digest)
 
     # nothing is left to do when the kill came late, while it was only watched
     assert resumed["verdict"] in ("succeeded", "no_change"), resumed["error"]
