@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 from tests.support import VALUE, plan_of, value_change
 
+from runbook import settings
 from runbook.change import guardrails
-from runbook.change.kinds import register
+from runbook.change.kinds import kind_of, register
 from runbook.change.plan import Change, RowSet
 from runbook.errors import GuardrailHit
 from runbook.settings import Guardrails
@@ -127,3 +128,11 @@ def test_a_risk_with_windows_is_refused_outside_of_them(
         return
     with pytest.raises(GuardrailHit, match=rf"{day} {start}-{end} UTC; now it is Tue 08:45"):
         guardrails.check_time(plan, found, TUESDAY_0845)
+
+
+@pytest.mark.parametrize("environment", settings.environments())
+def test_every_limit_that_is_set_is_of_a_kind_that_there_is(environment: str) -> None:
+    limits = settings.load(environment).guardrails.limits
+
+    for kind in limits:  # a misspelt one would guard nothing, and nobody would know
+        assert kind_of(Change(kind, "x", None, None)).name == kind
