@@ -48,6 +48,13 @@ def cut_off(
         process.wait()
 
 
+def intents(studio: Boxed, slug: str) -> int:
+    """How many intents the runs of a section have on record."""
+    journals = (studio.box.folder.parent / "record").glob(f"**/*-{slug}-*/journal.jsonl")
+    lines = [line for one in journals for line in one.read_text().splitlines()]
+    return sum('"entry":"intent"' in line.replace(": ", ":") for line in lines)
+
+
 def resume(studio: MovingStudio, slug: str, digest: str, *, within_s: float = 240) -> Any:
     """Apply a plan that was cut off once more, as soon as it is known what became of it.
 
