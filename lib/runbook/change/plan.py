@@ -10,6 +10,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from math import isfinite
 from typing import Any, Final, Literal
 
@@ -28,6 +29,7 @@ KNOWN_AFTER_APPLY: Final = {"$known": "after apply"}
 DIGEST_PREFIX = "plan-"
 _UNDO = "Undo: "
 _LARGEST_EXACT = 2**53 - 1  # RFC 8785: beyond it JSON readers disagree
+_encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
 SHORTEST_NAME = 6  # hex characters that are enough to name a plan
 
 
@@ -36,7 +38,8 @@ class RowSet:
     """A large set beside the plan: JSON lines in a file that the plan names by its hash.
 
     The first line is a header that the kind reads; each other line is one row with its `key`,
-    `before` and `after`. `swapped` exchanges the two for every row: that is the inverse.
+    `before` and `after`. What they all have in common may stand in the header once, as `every`.
+    `swapped` exchanges the two for every row: that is the inverse.
     """
 
     name: str
@@ -46,12 +49,20 @@ class RowSet:
     data: bytes = field(default=b"", repr=False, compare=False)  # until the plan is saved
 
     @classmethod
-    def of(cls, header: Mapping[str, Json], rows: Iterable[Mapping[str, Json]]) -> RowSet:
+    def of(
+        cls,
+        header: Mapping[str, Json],
+        rows: Iterable[Mapping[str, Json]],
+        *,
+        every: Mapping[str, Json] | None = None,
+    ) -> RowSet:
         """The set of these rows, with its hash; `data` is written beside the plan on saving.
 
-        Raises BadInput for anything but JSON, and for a value that is known to be a secret.
+        `every` has a `before` and an `after` of which each row gives only the rest. Raises
+        BadInput for anything but JSON, and for a value that is known to be a secret.
         """
-        lines = [_line(row) for row in (header, *rows)]
+        first = {**header, "every": every} if every else header
+        lines = [_line(row) for row in chain((first,), rows)]
         text = "\n".join(lines) + "\n"
         _refuse_secrets(text, "rows")
         data = text.encode()
@@ -253,7 +264,7 @@ def differences(expected: Json, found: Json, path: str = "") -> list[str]:
 def _line(row: Mapping[str, Json]) -> str:
     """One line of a set's file. Raises BadInput for anything but JSON."""
     try:
-        line = json.dumps(row, ensure_ascii=False, allow_nan=False)
+        line = _encode(row)
         line.encode()
     except (ValueError, TypeError) as error:
         raise BadInput(f"rows: a plan holds plain JSON, found {_offender(row)}.") from error

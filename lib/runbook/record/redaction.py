@@ -161,8 +161,15 @@ class _Sought:
 def _candidates(text: str) -> list[_Sought]:
     """The secrets that may be in a text, the longest first."""
     secrets = _Known.now().secrets
-    bare = _NOISE.sub("", text) if secrets else ""
+    bare = _bare(text) if secrets else ""
     return [each for each in secrets if each.may_be_in(text, bare)]
+
+
+def _bare(text: str) -> str:
+    """The text without noise; where that can be but line breaks, it is soon done."""
+    if "\x1b" in text or "\\" in text:
+        return _NOISE.sub("", text)
+    return text.replace("\n", "").replace("\r", "")
 
 
 class _Known:

@@ -15,7 +15,8 @@ from runbook import picture
 from runbook.change.plan import KNOWN_AFTER_APPLY, Change, Plan
 from runbook.errors import BadInput
 from runbook.picture import Picture
-from runbook.studio.rows import Row, as_of, plan_update
+from runbook.studio.copying import copy_out
+from runbook.studio.rows import Row, plan_update, times_as_of
 from runbook.studio.rows import Table as SqlTable
 from runbook.table import Table
 
@@ -32,7 +33,7 @@ _STUCK = """
            extract(epoch FROM (now() AT TIME ZONE 'UTC') - updated_at)::float / 60 AS age_minutes
     FROM jobs
     WHERE status = 'processing'
-      AND updated_at < (now() AT TIME ZONE 'UTC') - make_interval(mins => :minutes)
+      AND updated_at < (now() AT TIME ZONE 'UTC') - make_interval(mins => %(minutes)s)
     ORDER BY updated_at, id
 """
 _COUNTS = "SELECT status, count(*) AS jobs FROM jobs GROUP BY status ORDER BY status"
@@ -44,15 +45,9 @@ def find_stuck(database: sqlalchemy.Engine, *, older_than_minutes: int) -> pd.Da
     Columns: id, user_id, kind, status, created_at, updated_at (UTC, naive as in the table),
     attempts, age_minutes (since `updated_at`). Raises BadInput for an age below one minute.
     """
-    import pandas as pd
-    import sqlalchemy
-
     if older_than_minutes < 1:
         raise BadInput(f"older_than_minutes: expected 1 or more, found {older_than_minutes}.")
-    with database.connect() as connection:
-        return pd.read_sql_query(
-            sqlalchemy.text(_STUCK), connection, params={"minutes": older_than_minutes}
-        )
+    return copy_out(database, _STUCK, minutes=older_than_minutes)
 
 
 def counts(database: sqlalchemy.Engine) -> pd.DataFrame:
@@ -126,21 +121,20 @@ def plan_requeue(stuck: pd.DataFrame, *, outcome: str, at_most: int) -> Plan:
     noun = "job" if len(chosen) == 1 else "jobs"
     changes: tuple[Change, ...] = ()
     if len(chosen):
-        after = {"status": outcome, "updated_at": KNOWN_AFTER_APPLY}
-        rows: list[Row] = [
-            {
-                "key": job.id,
-                "before": {"status": job.status, "updated_at": as_of(job.updated_at)},
-                "after": after,
-            }
-            for job in chosen.itertuples()
-        ]
+        before: Row = {"status": "processing"}
+        after: Row = {"status": outcome}
         changes = (
             plan_update(
                 JOBS,
-                rows,
-                before={"status": "processing", "rows": len(rows)},
-                after={"status": outcome, "rows": len(rows)},
+                (
+                    {"key": key, "before": {"updated_at": moment}}
+                    for key, moment in zip(
+                        chosen.id.tolist(), times_as_of(chosen.updated_at), strict=True
+                    )
+                ),
+                before={**before, "rows": len(chosen)},
+                after={**after, "rows": len(chosen)},
+                every={"before": before, "after": {**after, "updated_at": KNOWN_AFTER_APPLY}},
             ),
         )
     return Plan(

@@ -32,12 +32,19 @@ KIND = "redis-family"
 _ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|[\d-]+", re.IGNORECASE)
 _AT_ONCE = 1000  # keys of one SCAN
 _REMOVED_AT_ONCE = 250  # keys of one script, for which everybody else waits
-# KEYS: none. ARGV: cursor, glob, Lua pattern, count. A cluster's shards are not looked at.
+# KEYS: none. ARGV: cursor, glob, Lua pattern, count, parts of a name. A cluster's shards are not
+# looked at. What the glob lets through has as many parts as the family or more: as long as all of
+# it together has no part too many, no name has to be looked at by itself, which is dearer.
 _REMOVE = """
 local found = redis.call('SCAN', ARGV[1], 'MATCH', ARGV[2], 'COUNT', ARGV[4])
-local gone = {}
-for _, key in ipairs(found[2]) do
-  if string.match(key, ARGV[3]) then gone[#gone + 1] = key end
+local gone = found[2]
+local _, colons = string.gsub(table.concat(gone, ':'), ':', ':')
+if colons + 1 ~= #gone * ARGV[5] then
+  local named = {}
+  for _, key in ipairs(gone) do
+    if string.match(key, ARGV[3]) then named[#named + 1] = key end
+  end
+  gone = named
 end
 if #gone > 0 then redis.call('UNLINK', unpack(gone)) end
 return {found[1], #gone}
@@ -96,8 +103,9 @@ def remove(redis: redis.Redis, pattern: str) -> int:
     """Remove all keys of a family; how many. Safe to be cut off, and to be repeated."""
     cursor, removed = "0", 0
     script = redis.register_script(_REMOVE)
+    family = (_glob(pattern), _lua(pattern), _REMOVED_AT_ONCE, pattern.count(":") + 1)
     while True:
-        answer: Any = script(args=[cursor, _glob(pattern), _lua(pattern), _REMOVED_AT_ONCE])
+        answer: Any = script(args=[cursor, *family])
         cursor, gone = str(answer[0]), int(answer[1])
         removed += gone
         if cursor == "0":

@@ -17,7 +17,7 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -28,12 +28,16 @@ from runbook.errors import BadInput, NotVerified
 from runbook.record.journal import Intent
 
 if TYPE_CHECKING:
+    import pandas as pd
     from sqlalchemy import Connection, Transaction
 
 KIND = "sql-rows"
 CHUNK = 1000  # rows of one transaction: a worker never waits longer than it takes
 
 Row = dict[str, Json]
+Places = dict[
+    str, str
+]  # of rows: `keys` and `places` (ctid), each an array as the server writes it
 
 
 @dataclass(frozen=True)
@@ -70,12 +74,21 @@ class Table:
         return f"postgresql:{self.name}"
 
 
-def plan_update(table: Table, rows: Iterable[Row], *, before: Json, after: Json) -> Change:
+def plan_update(
+    table: Table,
+    rows: Iterable[Row],
+    *,
+    before: Json,
+    after: Json,
+    every: Mapping[str, Json] | None = None,
+) -> Change:
     """The change of a set of rows; each has `key`, `before` and `after`.
 
-    `before` and `after` of the change are its summary, for the reader.
+    `before` and `after` of the change are its summary, for the reader; `every` has what all rows
+    have in common.
     """
-    return Change(KIND, table.target, before, after, rows=RowSet.of(table.header(), rows))
+    made = RowSet.of(table.header(), rows, every=every)
+    return Change(KIND, table.target, before, after, rows=made)
 
 
 def as_of(value: Any) -> str:
@@ -84,46 +97,73 @@ def as_of(value: Any) -> str:
     return text
 
 
+def times_as_of(values: pd.Series) -> list[str]:
+    """Timestamps without time zone, as `as_of` writes one; of a million in a second."""
+    import numpy as np
+
+    texts: list[str] = np.datetime_as_string(values.to_numpy("datetime64[us]")).tolist()
+    return texts
+
+
+@dataclass
+class _Done:
+    """What became of some rows: how many were changed, and read back as we left them."""
+
+    changed: int = 0
+    as_left: int = 0
+    after: Json = field(default_factory=dict)  # of one of them
+    skipped: list[tuple[int, Row]] = field(default_factory=list)  # were held, or have moved
+
+    def add(self, other: _Done) -> None:
+        self.changed += other.changed
+        self.as_left += other.as_left
+        self.after = self.after or other.after
+
+
 def _apply(clients: Clients, change: Change, rows: Rows, steps: Steps) -> Mapping[str, Json]:
     """Update every row that is still as planned; a second look for those that were held."""
     table = Table.of(rows.header)
     total = change.rows.count if change.rows else 0
-    changed: list[tuple[int, Row]] = []  # the stamp's chunk and the row, as we left it
-    skipped: list[tuple[int, Row]] = []
+    all_done, seen = _Done(), 0
     for chunk in chunks(rows):
-        done, left_over = _apply_chunk(clients, table, chunk, steps)
-        changed += done
-        skipped += left_over
-        steps.progress(len(changed) + len(skipped), total)
-    for start in range(0, len(skipped), CHUNK):
-        done, _ = _apply_chunk(clients, table, skipped[start : start + CHUNK], steps)
-        changed += done
-    return _verified(clients, table, [row for _, row in changed], total)
+        done = _apply_chunk(clients, table, chunk, steps)
+        all_done.add(done)
+        all_done.skipped += done.skipped
+        seen += len(chunk)
+        steps.progress(seen, total)
+    for start in range(0, len(all_done.skipped), CHUNK):
+        again = all_done.skipped[start : start + CHUNK]
+        all_done.add(_apply_chunk(clients, table, again, steps))
+    counts = {"rows": all_done.changed, "as_left": all_done.as_left}
+    return {**all_done.after, **counts, "moved_on": total - all_done.changed}
 
 
 def _apply_chunk(
     clients: Clients, table: Table, chunk: Sequence[tuple[int, Row]], steps: Steps
-) -> tuple[list[tuple[int, Row]], list[tuple[int, Row]]]:
-    """One transaction. Returns the rows that were changed, as we left them, and the others."""
+) -> _Done:
+    """One transaction, and a look at what it left. Raises NotVerified."""
     from sqlalchemy import text
 
-    with clients.database_writer.connect() as connection, connection.begin() as transaction:
-        held = _lock(connection, table, [row for _, row in chunk])
-        mine = [(index, row) for index, row in chunk if row["key"] in held]
-        others = [(index, row) for index, row in chunk if row["key"] not in held]
-        if not mine:
-            return [], others
-        stamp, xid = connection.execute(
-            text("SELECT to_jsonb(now() AT TIME ZONE 'UTC') #>> '{}', pg_current_xact_id()::text")
-        ).one()
-        left = [(index, _left(table, row, stamp)) for index, row in mine]
-        detail = {"rows": ranges([index for index, _ in mine]), "stamp": stamp, "xid": xid}
-        with steps.step(detail) as step:
-            with rolled_back_on_error(transaction):
-                _update(connection, table, [row for _, row in left])
-                transaction.commit()
-            step.left["rows"] = len(left)
-    return left, others
+    with clients.database_writer.connect() as connection:
+        with connection.begin() as transaction:
+            held, there = _lock(connection, table, [row for _, row in chunk])
+            mine = [(index, row) for index, row in chunk if row["key"] in held]
+            others = [(index, row) for index, row in chunk if row["key"] not in held]
+            if not mine:
+                return _Done(skipped=others)
+            stamp, xid = connection.execute(
+                text(
+                    "SELECT to_jsonb(now() AT TIME ZONE 'UTC') #>> '{}', pg_current_xact_id()::text"
+                )
+            ).one()
+            left = _all_left(table, [row for _, row in mine], stamp)
+            detail = {"rows": ranges([index for index, _ in mine]), "stamp": stamp, "xid": xid}
+            with steps.step(detail) as step:
+                with rolled_back_on_error(transaction):
+                    there = _update(connection, table, left, there)
+                    transaction.commit()
+                step.left["rows"] = len(left)
+        return _Done(len(left), _verify(connection, table, left, there), left[0]["after"], others)
 
 
 @contextmanager
@@ -136,28 +176,72 @@ def rolled_back_on_error(transaction: Transaction) -> Iterator[None]:
         raise
 
 
-def _lock(connection: Connection, table: Table, rows: Sequence[Row]) -> set[str]:
-    """Lock the rows that are as planned and that nobody holds; returns their keys as text."""
+def _lock(connection: Connection, table: Table, rows: Sequence[Row]) -> tuple[set[str], Places]:
+    """Lock the rows that are as planned and that nobody holds: their keys, and where they are.
+
+    Where a row is (its ctid) stays true while it is locked.
+    """
     from sqlalchemy import text
 
     query = text(
-        f"SELECT t.{table.key}::text FROM {table.name} t JOIN {_listed(table, 'before')} "
-        f"WHERE {_same(table, rows)} FOR UPDATE OF t SKIP LOCKED"
+        f"WITH held AS (SELECT t.{table.key}::text AS key, t.ctid AS place "
+        f"FROM {table.name} t JOIN {_listed(table, 'before')} "
+        f"WHERE {_same(table, rows)} FOR UPDATE OF t SKIP LOCKED) "
+        "SELECT array_agg(key), array_agg(key)::text, array_agg(place)::text FROM held"
     )
     found = connection.execute(query, {"before": _records(table, rows, "before")})
-    return set(found.scalars())
+    held, keys, places = found.one()
+    return set(held or ()), {"keys": keys, "places": places}
 
 
-def _update(connection: Connection, table: Table, rows: Sequence[Row]) -> None:
+def _update(connection: Connection, table: Table, rows: Sequence[Row], there: Places) -> Places:
+    """Update rows that are locked and there; where they are then."""
     from sqlalchemy import text
 
     assigned = ", ".join(f"{column} = l.{column}" for column in table.columns)
+    source, records = _left_there(table, rows)
     query = text(
-        f"UPDATE {table.name} t SET {assigned} "  # names are checked by Table
-        f"FROM jsonb_populate_recordset(NULL::{table.name}, CAST(:after AS jsonb)) l "
-        f"WHERE t.{table.key} = l.{table.key}"
+        f"WITH done AS (UPDATE {table.name} t SET {assigned} "  # names are checked by Table
+        f"FROM {source} RETURNING t.ctid) SELECT array_agg(ctid)::text FROM done"
     )
-    connection.execute(query, {"after": _records(table, rows, "after")})
+    places = connection.execute(query, {**there, "after": records}).scalar_one()
+    return {**there, "places": places}
+
+
+def _verify(connection: Connection, table: Table, rows: Sequence[Row], there: Places) -> int:
+    """How many of the rows read as we left them, most of them where we left them.
+
+    Raises NotVerified when one reads as it was before.
+    """
+    from sqlalchemy import text
+
+    source, records = _left_there(table, rows)
+    same = _same(table, rows, "after")
+    query = text(f"SELECT t.{table.key}::text FROM {table.name} t, {source} AND {same}")
+    seen = set(connection.execute(query, {**there, "after": records}).scalars())
+    elsewhere = [row for row in rows if row["key"] not in seen]
+    if not elsewhere:
+        return len(rows)
+    if unchanged := _count(connection, table, elsewhere, "before"):
+        raise NotVerified(
+            f"{unchanged:,} of {len(rows):,} rows of {table.name} read as before the change.",
+            next="Look at the table before doing anything else.",
+        )
+    return len(seen) + _count(connection, table, elsewhere, "after")
+
+
+def _left_there(table: Table, rows: Sequence[Row]) -> tuple[str, str]:
+    """The `after` of rows that are there, joined to them; one for all where they are alike.
+
+    By the key as well: partitions of a table have the same places.
+    """
+    source = (
+        f"{_recordset(table, 'after')} l WHERE t.ctid = ANY (CAST(:places AS tid[])) "
+        f"AND t.{table.key}::text = ANY (CAST(:keys AS text[]))"
+    )
+    if all(row["after"] == rows[0]["after"] for row in rows):
+        return source, _records(table, rows[:1], "after")
+    return f"{source} AND t.{table.key} = l.{table.key}", _records(table, rows, "after")
 
 
 def _count(connection: Connection, table: Table, rows: Sequence[Row], side: str) -> int:
@@ -173,28 +257,45 @@ def _count(connection: Connection, table: Table, rows: Sequence[Row], side: str)
 
 
 def _listed(table: Table, side: str) -> str:
-    return (
-        f"jsonb_populate_recordset(NULL::{table.name}, CAST(:{side} AS jsonb)) l "
-        f"ON t.{table.key} = l.{table.key}"
-    )
+    return f"{_recordset(table, side)} l ON t.{table.key} = l.{table.key}"
+
+
+def _recordset(table: Table, side: str) -> str:
+    return f"jsonb_populate_recordset(NULL::{table.name}, CAST(:{side} AS jsonb))"
 
 
 def _same(table: Table, rows: Sequence[Row], side: str = "before") -> str:
     """Every column that this side of the rows gives is as given; a null equals a null."""
-    given = [name for name in table.columns if _known(rows[0][side].get(name, KNOWN_AFTER_APPLY))]
+    given = _given(table, rows, side)
     return " AND ".join(f"t.{name} IS NOT DISTINCT FROM l.{name}" for name in given) or "true"
 
 
 def _records(table: Table, rows: Sequence[Row], side: str) -> str:
     """The rows as `jsonb_populate_recordset` wants them."""
+    given = _given(table, rows, side)
     listed = [
-        {table.key: row["key"], **{k: v for k, v in row[side].items() if _known(v)}} for row in rows
+        {table.key: row["key"], **{name: row[side].get(name) for name in given}} for row in rows
     ]
     return json.dumps(listed, ensure_ascii=False)
 
 
+def _given(table: Table, rows: Sequence[Row], side: str) -> list[str]:
+    """The columns that this side of the rows gives, as their first one does."""
+    first = rows[0][side]
+    return [name for name in table.columns if _known(first.get(name, KNOWN_AFTER_APPLY))]
+
+
 def _known(value: Json) -> bool:
     return bool(value != KNOWN_AFTER_APPLY)
+
+
+def _all_left(table: Table, rows: Sequence[Row], stamp: str) -> list[Row]:
+    """The rows as `_left` has each; where all have one `after`, that is looked at once."""
+    first, known = rows[0], _left(table, rows[0], stamp)["after"]
+    return [
+        {**row, "after": known} if row["after"] == first["after"] else _left(table, row, stamp)
+        for row in rows
+    ]
 
 
 def _left(table: Table, row: Row, stamp: str) -> Row:
@@ -203,25 +304,6 @@ def _left(table: Table, row: Row, stamp: str) -> Row:
         return row
     given = row["after"].get(table.stamp, KNOWN_AFTER_APPLY)
     return {**row, "after": {**row["after"], table.stamp: given if _known(given) else stamp}}
-
-
-def _verified(
-    clients: Clients, table: Table, left: Sequence[Row], total: int
-) -> Mapping[str, Json]:
-    """What the table holds now. Raises NotVerified when one of our rows is as it was before."""
-    as_left = unchanged = 0
-    with clients.database_writer.connect() as connection:
-        for start in range(0, len(left), CHUNK):
-            chunk = left[start : start + CHUNK]
-            as_left += _count(connection, table, chunk, "after")
-            unchanged += _count(connection, table, chunk, "before")
-    if unchanged:
-        raise NotVerified(
-            f"{unchanged:,} of {len(left):,} rows of {table.name} read as before the change.",
-            next="Look at the table before doing anything else.",
-        )
-    counts = {"rows": len(left), "as_left": as_left, "moved_on": total - len(left)}
-    return {**(left[0]["after"] if left else {}), **counts}
 
 
 def _judge(clients: Clients, change: Change, rows: Rows | None) -> Judgement:

@@ -11,13 +11,16 @@ is timed until it can. That is asked of each of its rows, and most are free.
 
 from __future__ import annotations
 
+import json
 import random
-import threading
+import select
+import subprocess
+import sys
 import time
 from collections.abc import Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import IO, Any
 
 import psycopg2
 
@@ -218,36 +221,55 @@ class _Studio:
 
 
 class _Working:
-    """Workers, each with a session and a thread of its own."""
+    """Workers, each a process with a session of its own: ours has its interpreter to itself."""
 
     def __init__(self, url: str, ids: Sequence[str], seeds: Sequence[float], way: Way) -> None:
-        self._stop = threading.Event()
+        self._asked = [json.dumps([url, seed, *ids]) for seed in seeds]
         self._way = way
-        self._threads = [
-            threading.Thread(target=self._work, args=(url, ids, random.Random(seed)))  # noqa: S311
-            for seed in seeds
-        ]
+        self._workers: list[subprocess.Popen[str]] = []
 
     def __enter__(self) -> None:
-        for thread in self._threads:
-            thread.start()
+        command = [sys.executable, "-P", "-m", __name__]
+        pipe = subprocess.PIPE
+        for asked in self._asked:
+            worker = subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True)
+            self._workers.append(worker)
+            self._pipes(worker)[0].write(f"{asked}\n")  # the URL is never on a command line
+        for worker in self._workers:
+            asking, answering = self._pipes(worker)
+            asking.flush()
+            answering.readline()  # it has begun
 
     def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        for thread in self._threads:
-            thread.join()
+        for worker in self._workers:
+            self._pipes(worker)[0].close()
+        for worker in self._workers:
+            self._way.waits_ms += json.loads(self._pipes(worker)[1].read())
+            worker.wait()
 
-    def _work(self, url: str, ids: Sequence[str], dice: random.Random) -> None:
-        with closing(psycopg2.connect(url)) as connection:
-            cursor = connection.cursor()
-            while not self._stop.wait(0.002):
-                one = dice.choice(ids)
-                self._way.waits_ms.append(_locked_after_ms(connection, cursor, one))
-                if dice.random() < _BACK_SHARE:
-                    cursor.execute(_FINISH, (one,))
-                    connection.commit()
-                else:
-                    connection.rollback()
+    @staticmethod
+    def _pipes(worker: subprocess.Popen[str]) -> tuple[IO[str], IO[str]]:
+        if worker.stdin is None or worker.stdout is None:
+            raise LookupError("no pipes")
+        return worker.stdin, worker.stdout
+
+
+def _work() -> None:
+    """One worker: it takes rows until its standard input ends, and then says what it waited."""
+    url, seed, *ids = json.loads(sys.stdin.readline())
+    dice, waits_ms = random.Random(seed), []  # noqa: S311
+    with closing(psycopg2.connect(url)) as connection:
+        cursor = connection.cursor()
+        print("begun", flush=True)
+        while not select.select([sys.stdin], [], [], 0.002)[0]:
+            one = dice.choice(ids)
+            waits_ms.append(_locked_after_ms(connection, cursor, one))
+            if dice.random() < _BACK_SHARE:
+                cursor.execute(_FINISH, (one,))
+                connection.commit()
+            else:
+                connection.rollback()
+    print(json.dumps(waits_ms), flush=True)
 
 
 def _locked_after_ms(connection: Any, cursor: Any, one: str) -> float:
@@ -260,3 +282,7 @@ def _locked_after_ms(connection: Any, cursor: Any, one: str) -> float:
         cursor.execute(_MINE, (one,))
         return 1000 * (time.monotonic() - began)
     return 0.0
+
+
+if __name__ == "__main__":
+    _work()
