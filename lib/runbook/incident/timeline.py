@@ -11,6 +11,7 @@ once, though CloudTrail saw it too. A source that does not answer is said to be 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 _LANES = ("alarm", "ecs", "cloudtrail", "run", "change", "book")  # from the Studio to its people
 _SAME = timedelta(seconds=60)  # what one did over and over in this time is told once
 _LONGEST = 60  # signs of a value before and after
+_GROUP = re.compile(r"target-group arn:\S*:targetgroup/([^/\s]+)/\w+")  # as ECS writes of it
 _ROUTINE = "has reached a steady state"  # ECS writes it every six hours
 
 
@@ -285,7 +287,7 @@ def _of_alarms(clients: Clients, since: datetime, until: datetime) -> list[Momen
 def _of_ecs(clients: Clients, since: datetime, until: datetime) -> list[Moment]:
     told = ecs.read_events(clients.aws("ecs"), cluster=clients.environment.ecs.cluster)
     return [
-        Moment(at, "ecs", "", text)
+        Moment(at, "ecs", "", _GROUP.sub(r"target group \1", text))
         for at, text in told
         if since <= at <= until and _ROUTINE not in text
     ]

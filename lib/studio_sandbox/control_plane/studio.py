@@ -7,7 +7,7 @@ from datetime import datetime
 from studio_sandbox.control_plane import one_off, pace, seed
 from studio_sandbox.control_plane.config import Config
 from studio_sandbox.control_plane.databases.all import Databases
-from studio_sandbox.control_plane.moto_adapter import alarm_evaluation, core, rds_data
+from studio_sandbox.control_plane.moto_adapter import alarm_evaluation, core, rds_data, ses_account
 
 SEED = 20251110
 
@@ -23,6 +23,7 @@ class Studio:
         rds_data.use(self.databases)
         if not config.still:
             alarm_evaluation.evaluate_at(pace.ALARM_FACTOR)
+            ses_account.answer_reviews(pace.MAIL_REVIEW_S)
 
     def seed(self, anchor: datetime) -> None:
         """Replace everything by the Studio as it is at `anchor`. Same anchor, same ids."""

@@ -39,7 +39,8 @@ def mend(found: Box, one: Running, run: RunSection) -> str:
     environment = settings.load(ENVIRONMENT)
     clients = Clients(environment)
     title = _alarm(clients) or one.drill.symptom
-    room, _ = open_room(store_of(environment), clients, title=title, severity="P1")
+    me = clients.identity.name
+    room, _ = open_room(store_of(environment), clients, title=title, severity="P1", by=me)
     under: RunSection = partial(run, under=room.id)
     under("acknowledge", incident=room.id)
     brought = one.drill.brings(Studio(found), one.details) if one.drill.brings else {}
