@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from studio_sandbox.drills.drill import drills
 from studio_sandbox.proofs import incidents
 from studio_sandbox.proofs.incidents import INCIDENTS, Answered, Incidents
 
@@ -56,7 +57,7 @@ def test_all_have_to_be_mended_and_closed() -> None:
 
 
 def test_what_a_person_said_is_told_as_such_and_every_incident_is_a_drill() -> None:
-    known = incidents.drills.drills()
+    known = drills()
     symptom = known["sick-deploy"].symptom
     assert answered(title=symptom).noticed == "a person"
     assert len(set(INCIDENTS)) == 15

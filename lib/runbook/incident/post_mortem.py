@@ -225,7 +225,8 @@ class PostMortem:
             f"{'; '.join(map(str, one.get('evidence', ())))}"
             for number, one in enumerate(self.suspects[:3], 1)
         ]
-        asked = "*Which of these was it, and what let it come so far?*"
+        which = "Was it this" if len(named) == 1 else "Which of these was it"
+        asked = f"*{which}, and what let it come so far?*"
         return "Suspects by evidence, the likeliest first:\n\n" + "\n".join([*named, "", asked])
 
     def _done(self) -> list[str]:
