@@ -63,26 +63,36 @@ def runner(kept: list[dict[str, Any]], watch: Any) -> RunSection:
 def _mend_what_is_suspected(run: RunSection, brought: Mapping[str, Any], room: Room) -> None:
     """Do what the first suspect asks for, until the Studio is well or nobody is left to suspect."""
     done: list[Mapping[str, Any]] = []
-    for _ in range(_ROUNDS):
-        step = _suspected(run, done)
-        if step is None:
-            return
+    while len(done) < _ROUNDS and (step := _suspected(run, done)):
         done.append(step)
         given = {**step["parameters"], **brought.get(step["section"], {})}
         plan_and_apply(run, step["section"], **given)
-        if (run("check-health")["result"] or {}).get("status") == "ok":
-            room.write("mitigated", f"{step['section']} was applied")
+        if _is_well(run):
+            break
+    else:
+        if not (done and _is_well(run)):
             return
+    room.write("mitigated", f"{done[-1]['section']} was applied")
 
 
 def _suspected(run: RunSection, done: list[Mapping[str, Any]]) -> Mapping[str, Any] | None:
-    """The first step that is not done yet: trouble that has just begun takes some looks to show."""
+    """The first step that is not done yet: trouble that has just begun takes some looks to show.
+
+    What was done may take a while, too: nobody else is looked for once nothing is wrong.
+    """
     for _ in range(_LOOKS):
-        for suspect in (run("assess")["result"] or {}).get("suspects", ()):
+        page = run("assess")["result"] or {}
+        for suspect in page.get("suspects", ()):
             if suspect["weight"] >= _FAINT and suspect["mend"] not in done:
                 step: Mapping[str, Any] = suspect["mend"]
                 return step
+        if done and page.get("status") == "ok":
+            return None
     return None
+
+
+def _is_well(run: RunSection) -> bool:
+    return (run("check-health")["result"] or {}).get("status") == "ok"
 
 
 def _alarm(clients: Clients) -> str:
