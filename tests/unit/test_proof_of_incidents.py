@@ -20,7 +20,7 @@ def suspects(*mends: tuple[str, dict[str, Any]]) -> dict[str, Any]:
 
 
 SEEN = suspects(("roll-back", {"services": "web"}), ("end-query", {"pid": 7}))
-TOLD = {"mended": True, "seconds": 61.0, "findings": ()}
+TOLD = {"mended": True, "seconds": 61.0, "findings": (), "unneeded": ["service web: revision"]}
 
 
 def answered(*runs: dict[str, Any], title: str = "ALB 5xx Errors > 10 in 5 min") -> Answered:
@@ -53,6 +53,7 @@ def test_all_have_to_be_mended_and_closed() -> None:
     assert not Incidents([]).holds
     assert not Incidents([whole, open_still]).holds
     assert "| **mitigated** |" in Incidents([whole, open_still]).table()
+    assert "| yes; not needed: service web: revision |" in Incidents([whole]).table()
     assert "1 of 2 incidents" in Incidents([whole, open_still]).table()
 
 

@@ -50,6 +50,7 @@ class Answered:
     status: str
     seconds: float
     findings: Sequence[str] = ()
+    unneeded: Sequence[str] = ()
 
     @property
     def holds(self) -> bool:
@@ -74,6 +75,7 @@ class Incidents:
         ]
         for one in self.answered:
             mended = "yes" if one.mended else f"**no**: {'; '.join(one.findings)}"
+            mended += "".join(f"; not needed: {change}" for change in one.unneeded)
             status = one.status if one.status == "closed" else f"**{one.status}**"
             found = ", ".join(one.found) or "**nothing**"
             lines.append(
@@ -132,6 +134,7 @@ def read(
         status=status,
         seconds=told["seconds"],
         findings=told["findings"],
+        unneeded=told["unneeded"],
     )
 
 
