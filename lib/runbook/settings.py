@@ -290,6 +290,7 @@ class Models(Section):
     metrics: str = ""  # namespace of ProviderLatency (s), ProviderRequests, ProviderErrors
     errors_percent: Annotated[float, Field(gt=0)] = 5  # of a provider's calls
     least_calls: Annotated[int, Field(ge=1)] = 10  # to speak of a share of them
+    least_failed: Annotated[int, Field(ge=1)] = 3  # of them: one of few is a share, and chance
 
 
 class PaymentProvider(Section):

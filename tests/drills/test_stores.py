@@ -54,6 +54,15 @@ def test_slow_query_is_not_mended_when_those_were_ended_who_only_waited(begin: B
         assert one.findings() == ["1 sessions were ended that only waited"]
 
 
+def test_slow_query_may_hold_what_the_judge_reads_and_is_judged_all_the_same(begin: Begin) -> None:
+    with begin("slow-query", seed=0) as one:
+        assert one.details["table"] == "users"  # who is banned is read from there
+        (finding,) = one.findings()
+        assert "has held users for" in finding
+        one.studio.rows("SELECT pg_terminate_backend(%s, 5000)", one.details["blocker"][0])
+        assert one.until_mended().unneeded == ()
+
+
 def test_redis_down_is_mended_by_a_replica_that_takes_over(begin: Begin) -> None:
     with begin("redis-down") as one:
         studio, cache = one.studio, one.studio.client("elasticache")

@@ -242,6 +242,15 @@ def test_a_healthy_studio_has_no_suspect() -> None:
     assert found.findings()["status"] == "ok"
 
 
+@pytest.mark.parametrize(("failed", "suspects"), [(1, 0), (2, 0), (3, 1)])
+def test_one_failure_of_few_calls_is_no_failing_provider(failed: int, suspects: int) -> None:
+    found = seen(
+        errors=(Errors("web", "provider one answered 503", "one", failed, 0),),
+        calls=(Calls("one", 15, failed, 1000, 2),),
+    )
+    assert len(assess.judge(found).suspects) == suspects
+
+
 def test_usage_that_waits_for_a_service_that_is_down_comes_after_that_service() -> None:
     down = seen(services=(service(running=0),), wont_start=STARTLESS, apart=APART, counters=5000)
     assert [one.mend.section for one in assess.judge(down).suspects] == ["roll-back", "sync-usage"]

@@ -53,3 +53,16 @@ def test_silences_longer_than_the_limit_are_gaps_and_shorter_ones_are_not() -> N
 )  # fmt: skip
 def test_a_change_is_told_with_before_and_after(change: dict[str, object], says: str) -> None:
     assert timeline.in_short(change) == says
+
+
+def test_what_ecs_writes_of_many_tasks_is_told_once_and_without_arns() -> None:
+    group = "(target-group arn:aws:elasticloadbalancing:eu-1:1:targetgroup/web-tg/097d141e96f01840)"
+    unhealthy = [
+        timeline.without_ids(
+            f"(service web) (task {task}-fae7-49ec) (port 80) is unhealthy in {group}"
+        )
+        for task in ("6e739b96", "725d4eeb")
+    ]
+    assert unhealthy == ["(service web) (port 80) is unhealthy in (target group web-tg)"] * 2
+    started = "(service web) has started 2 tasks: (task 6e739b96-fae7) (task 725d4eeb-b895)."
+    assert timeline.without_ids(started) == "(service web) has started 2 tasks."

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from runbook.change.kinds import kind_of
 from runbook.errors import BadInput
 from runbook.settings import MailAccess
 from runbook.studio.mail_account import Identity, MailAccount
@@ -81,3 +83,26 @@ def test_records_that_our_zone_lacks_are_told_before_aws_looks_in_vain() -> None
 def test_access_is_not_asked_for_without_saying_what_for() -> None:
     with pytest.raises(BadInput, match="does not say what mail is for"):
         but(production=False, access=MailAccess()).plan()
+
+
+@pytest.mark.parametrize(
+    ("review", "production", "state"),
+    [
+        (None, False, "to do"),
+        ("PENDING", False, "holds"),
+        ("GRANTED", True, "holds"),  # AWS answered before anybody looked
+        ("GRANTED", False, "moved"),  # and took it back since
+        ("DENIED", False, "moved"),
+    ],
+)
+def test_production_access_that_was_granted_has_been_asked_for(
+    review: str | None, production: bool, state: str
+) -> None:
+    (change,) = but(production=False).plan().changes
+    said = {"MailType": ACCESS.mail_type, "WebsiteURL": ACCESS.website,
+            "UseCaseDescription": ACCESS.use_case}  # fmt: skip
+    details = {"ReviewDetails": {"Status": review}, **said} if review else {}
+    account = {"ProductionAccessEnabled": production, "Details": details}
+    sesv2 = SimpleNamespace(get_account=lambda: account)
+    clients: Any = SimpleNamespace(aws=lambda _: sesv2)
+    assert kind_of(change).judge(clients, change, None).state == state

@@ -8,7 +8,8 @@ Nobody is blamed, and nothing is made up: what only people know is asked for in 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -26,6 +27,7 @@ from runbook.studio.logs.failures import read as read_failures
 
 _ASSESS = "assess"
 _LONGEST = 300  # signs of a cell in the timeline
+_APART = timedelta(minutes=5)  # trouble that was over for so long is another one's
 
 
 @dataclass(frozen=True)
@@ -40,30 +42,52 @@ class PostMortem:
 
     @property
     def raised(self) -> Moment | None:
-        """The first alarm that was raised, if one was."""
-        found = (one for one in self.timeline.moments if one.source == "alarm")
-        return next((one for one in found if one.text.endswith("to ALARM")), None)
+        """The first alarm that was raised, if one was; not one that was over long before."""
+        raised: dict[str, Moment] = {}
+        for one in self.timeline.moments:
+            if one.source != "alarm":
+                continue
+            name = one.text.partition(" ")[0]
+            if one.text.endswith("to ALARM"):
+                raised.setdefault(name, one)
+            elif self.state.incident.opened_at - one.at > _APART:
+                raised.pop(name, None)
+        return min(raised.values(), key=lambda one: one.at, default=None)
 
     @property
     def began(self) -> datetime:
         """When the trouble began, as far as anything tells: failing requests, an alarm, a word."""
-        seen = [self.state.incident.opened_at]
-        if self.failures and self.failures.first_bad:
-            seen.append(self.failures.first_bad)
+        opened = self.state.incident.opened_at
+        seen = [opened]
+        if self.failures and (bad := self.failures.bad_since(opened, apart=_APART)):
+            seen.append(bad)
         if self.raised:
             seen.append(self.raised.at)
         return min(seen)
 
     def summary(self) -> str:
         """What happened, in a few sentences."""
-        incident, state = self.state.incident, self.state
+        state = self.state
         lasted = in_words(state.until - self.began)
         impact = self.failures.says if self.failures else "how many requests failed is not known"
         over = "and is not over" if state.done("resolve") is None else f"and lasted {lasted}"
         return (
-            f"{incident.title} ({state.severity}). It began at {self.began:%Y-%m-%d %H:%M} UTC "
-            f"{over}; {impact}."
+            f"{self._title} ({state.severity}). It began at {self.began:%Y-%m-%d %H:%M} UTC "
+            f"{over}; {impact}.{self._mended()}"
         )
+
+    @property
+    def _title(self) -> str:
+        return self.state.incident.title.rstrip(".")
+
+    def _mended(self) -> str:
+        """What brought it to an end, and when, as far as that is known."""
+        at = self.state.done("mitigate")
+        sections = [run["section"] for run in self.state.applied if run["verdict"] == "succeeded"]
+        if at is None or not sections:
+            return ""
+        after = in_words(at - self.state.incident.opened_at)
+        return f" Mended by {', '.join(dict.fromkeys(sections))}, {after} after it was opened."
 
     def detection(self) -> str:
         """Who or what noticed, and how long that took."""
@@ -105,11 +129,14 @@ class PostMortem:
         return [*late, *ended, *past, *gaps, *unseen, *([] if self.told else ["nobody was told"])]
 
     def _past(self) -> list[tuple[str, list[str]]]:
-        """Who went past the runbook, and which calls that were."""
-        by_whom: dict[str, list[str]] = {}
-        for one in self.timeline.outside:
-            by_whom.setdefault(one.who, []).append(one.text.partition(" on ")[0])
-        return list(by_whom.items())
+        """Who went past the runbook while it lasted, and which calls that were."""
+        opened = self.state.incident.opened_at
+        return _by_whom(one for one in self.timeline.outside if one.at >= opened)
+
+    def _before(self) -> list[tuple[str, list[str]]]:
+        """Who changed something past the runbook before it was opened: a cause, if anything."""
+        opened = self.state.incident.opened_at
+        return _by_whom(one for one in self.timeline.outside if one.at < opened)
 
     def luck(self) -> list[str]:
         """Where it ended well without anybody's doing: facts that ask for a thought."""
@@ -127,8 +154,8 @@ class PostMortem:
         found = []
         if self.raised is None:
             found.append("Raise an alarm on what this incident showed first (check-alarms).")
-        if self.timeline.outside:
-            actions = sorted({each for _, actions in self._past() for each in actions})
+        if past := self._past():
+            actions = sorted({each for _, actions in past for each in actions})
             found.append(f"Give the runbook a way to do what went past it: {', '.join(actions)}.")
         for one in self.state.steps:
             if one.status(self.state.now) == "critical":
@@ -155,7 +182,7 @@ class PostMortem:
         """The draft: masked, without anybody's address, ready to be completed by its readers."""
         state, incident = self.state, self.state.incident
         parts = [
-            f"# Post-mortem: {incident.title}",
+            f"# Post-mortem: {self._title}",
             f"{incident.id}, {state.severity}, {state.status}. Draft of {state.now:%Y-%m-%d %H:%M} "
             "UTC from the record; *what stands in italics is for people to write*.",
             f"## Summary\n\n{self.summary()}",
@@ -175,9 +202,22 @@ class PostMortem:
     def _impact(self) -> str:
         if self.failures is None:
             return "How many requests failed is not known: the logs did not answer."
-        return f"{self.failures.says[0].upper()}{self.failures.says[1:]}."
+        lasted, found = self.failures.of(self.began, self.state.until), self.failures
+        since = (
+            f" {lasted.failed:,} of them failed among the {lasted.requests:,} requests since it "
+            f"began ({lasted.percent:.1f} %)."
+        )
+        return f"{found.says[0].upper()}{found.says[1:]}.{since if lasted.requests else ''}"
 
     def _cause(self) -> str:
+        changed = _bullets(
+            [f"{who}: {_counted(actions)}" for who, actions in self._before()],
+            "Nothing that CloudTrail shows.",
+        )
+        before = f"Changed past the runbook in the time before it was opened:\n\n{changed}"
+        return f"{self._suspected()}\n\n{before}"
+
+    def _suspected(self) -> str:
         if not self.suspects:
             return "*To be written: no assessment under this incident named a suspect.*"
         named = [
@@ -185,7 +225,8 @@ class PostMortem:
             f"{'; '.join(map(str, one.get('evidence', ())))}"
             for number, one in enumerate(self.suspects[:3], 1)
         ]
-        asked = "*Which of these was it, and what let it come so far?*"
+        which = "Was it this" if len(named) == 1 else "Which of these was it"
+        asked = f"*{which}, and what let it come so far?*"
         return "Suspects by evidence, the likeliest first:\n\n" + "\n".join([*named, "", asked])
 
     def _done(self) -> list[str]:
@@ -207,8 +248,8 @@ class PostMortem:
         return [
             {
                 "at": f"{one.at:%Y-%m-%d %H:%M:%S}", "source": one.source, "who": one.who,
-                "what": one.text[:_LONGEST] + (f" (×{one.times})" if one.times > 1 else ""),
-                "": "past the runbook" if one.outside else "",
+                "what": mask(one.text)[:_LONGEST] + (f" (×{one.times})" if one.times > 1 else ""),
+                "note": "past the runbook" if one.outside else "",
             }
             for one in self.timeline.moments
         ]  # fmt: skip
@@ -254,6 +295,22 @@ def _suspects(runs: Sequence[Mapping[str, Any]]) -> tuple[Mapping[str, Any], ...
     return ()
 
 
+def _by_whom(moments: Iterable[Moment]) -> list[tuple[str, list[str]]]:
+    """Who did it, and which calls that were."""
+    found: dict[str, list[str]] = {}
+    for one in moments:
+        found.setdefault(one.who, []).extend([one.text.partition(" on ")[0]] * one.times)
+    return list(found.items())
+
+
+def _counted(actions: Sequence[str]) -> str:
+    """`ecs UpdateService (×4), ecr PutImage`."""
+    return ", ".join(
+        f"{action} (×{times})" if times > 1 else action
+        for action, times in Counter(actions).items()
+    )
+
+
 def _after(length: timedelta) -> str:
     return f"{in_words(length)} after" if length >= timedelta() else f"{in_words(-length)} before"
 
@@ -274,4 +331,5 @@ def _grid(rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _cell(text: str) -> str:
-    return text.replace("|", "\\|").replace("\n", " ")
+    # before it takes another shape, in which no mask would know it
+    return mask(text).replace("|", "\\|").replace("\n", " ")

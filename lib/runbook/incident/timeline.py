@@ -11,6 +11,7 @@ once, though CloudTrail saw it too. A source that does not answer is said to be 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
 _LANES = ("alarm", "ecs", "cloudtrail", "run", "change", "book")  # from the Studio to its people
 _SAME = timedelta(seconds=60)  # what one did over and over in this time is told once
 _LONGEST = 60  # signs of a value before and after
+_GROUP = re.compile(r"target-group arn:\S*:targetgroup/([^/\s)]+)[^\s)]*")  # as ECS writes of it
+_TASKS = re.compile(r":?( \(task [0-9a-f-]+\))+")
 _ROUTINE = "has reached a steady state"  # ECS writes it every six hours
 
 
@@ -285,10 +288,15 @@ def _of_alarms(clients: Clients, since: datetime, until: datetime) -> list[Momen
 def _of_ecs(clients: Clients, since: datetime, until: datetime) -> list[Moment]:
     told = ecs.read_events(clients.aws("ecs"), cluster=clients.environment.ecs.cluster)
     return [
-        Moment(at, "ecs", "", text)
+        Moment(at, "ecs", "", without_ids(text))
         for at, text in told
         if since <= at <= until and _ROUTINE not in text
     ]
+
+
+def without_ids(text: str) -> str:
+    """What ECS wrote, without ids: the same of other tasks is the same, and is told once. Pure."""
+    return _TASKS.sub("", _GROUP.sub(r"target group \1", text))
 
 
 def _of_cloudtrail(clients: Clients, since: datetime, until: datetime) -> list[Moment]:

@@ -34,7 +34,7 @@ from runbook.table import Table
 SENDING, IDENTITY, PRODUCTION = "ses-sending", "ses-identity", "ses-production"
 _SENDING, _PRODUCTION, _DOMAIN = "ses:account/sending", "ses:account/production", "ses:identity/"
 _DKIM = "{token}._domainkey.{domain}", "{token}.dkim.amazonses.com"
-_SIGNS, _ASKED, _ABSENT = "SUCCESS", "PENDING", "ABSENT"
+_SIGNS, _ASKED, _GRANTED, _ABSENT = "SUCCESS", "PENDING", "GRANTED", "ABSENT"
 # How long AWS takes, as it says itself.
 _LOOKS_WITHIN, _REVIEWS_WITHIN = "72 hours", "24 hours"
 
@@ -326,8 +326,10 @@ def _asked_again(clients: Clients, change: Change, intent: Intent) -> bool:
 
 def _read_production(clients: Clients, target: str) -> Json:
     account = clients.aws("sesv2").get_account()
-    review = account.get("Details", {}).get("ReviewDetails", {})
-    return {"review": review.get("Status"), **_said(account)}
+    review = account.get("Details", {}).get("ReviewDetails", {}).get("Status")
+    if review == _GRANTED and account["ProductionAccessEnabled"]:
+        review = _ASKED  # it was asked for, and AWS has answered before anybody looked
+    return {"review": review, **_said(account)}
 
 
 def _ask(clients: Clients, change: Change, intent: Intent) -> None:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from studio_sandbox.control_plane import one_off, seed
+from studio_sandbox.control_plane import one_off, pace, seed
 from studio_sandbox.control_plane.config import Config
 from studio_sandbox.control_plane.databases.all import Databases
-from studio_sandbox.control_plane.moto_adapter import core, rds_data
+from studio_sandbox.control_plane.moto_adapter import alarm_evaluation, core, rds_data, ses_account
 
 SEED = 20251110
 
@@ -21,6 +21,9 @@ class Studio:
         self.anchor = config.anchor
         self.databases = Databases(config) if config.servers else None
         rds_data.use(self.databases)
+        if not config.still:
+            alarm_evaluation.evaluate_at(pace.ALARM_FACTOR)
+            ses_account.answer_reviews(pace.MAIL_REVIEW_S)
 
     def seed(self, anchor: datetime) -> None:
         """Replace everything by the Studio as it is at `anchor`. Same anchor, same ids."""

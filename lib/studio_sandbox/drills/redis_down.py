@@ -81,5 +81,6 @@ REDIS_DOWN = Drill(
     judge=_judge,
     clean_up=_clean_up,
     mend=_mend,
-    needed=("cache {group}: automatic failover",),
+    # the alarm on its CPU watches the primary by name, and has to follow
+    needed=("cache {group}: automatic failover", f"alarm {names.ALARM_REDIS_CPU}"),
 )

@@ -26,6 +26,7 @@ from studio_sandbox.state import Box
 
 _WITHIN_S = 60.0
 _LOOK_EVERY_S = 0.1
+_IMPATIENT = "-c lock_timeout=5s"  # who breaks and judges waits for nobody whom a drill brought
 _CREDENTIALS = ("aws_access_key_id", "aws_secret_access_key", "aws_session_token")
 _SESSIONS: dict[tuple[str, datetime, str], list[str]] = {}
 _MAKING = threading.Lock()  # of clients: a session makes one at a time
@@ -118,8 +119,10 @@ class Studio:
         return self.secret(names.DATABASE_URL)
 
     def rows(self, query: str, **parameters: Any) -> list[tuple[Any, ...]]:
-        """Ask the database that the DSN secret names. Raises psycopg2.Error."""
-        connecting = closing(psycopg2.connect(self.database_url, connect_timeout=3))
+        """Ask the database that the DSN secret names. Raises psycopg2.Error; also where it would
+        have to wait for somebody's lock."""
+        opened = psycopg2.connect(self.database_url, connect_timeout=3, options=_IMPATIENT)
+        connecting = closing(opened)
         with connecting as connection, connection, connection.cursor() as cursor:
             cursor.execute(query, parameters)
             return list(cursor.fetchall()) if cursor.description else []

@@ -102,6 +102,12 @@ PROOFS: Mapping[str, Proof] = {
         "studio_sandbox.proofs.assessing:prove",
         sandbox=False,
     ),
+    "incidents": Proof(
+        "fifteen drills, each answered as an incident by sections alone, from the alarm to the "
+        "post-mortem, with the parameters that `assess` found: mended and closed",
+        "studio_sandbox.proofs.incidents:prove",
+        sandbox=False,
+    ),
     "soak": Proof(
         "a moving Studio answers for ten minutes, and no process of it grows by a fifth",
         "studio_sandbox.proofs.soak:prove",

@@ -129,6 +129,23 @@ CHANNELS: Mapping[str, str] = {
     "told = ' '.join(values + written)\n"
     "opened = book.open_incident(run.store, title=told, severity='P2')\n"
     "book.note(run.store, opened.id, told)",
+    "book": "from runbook.clients import Clients\n"
+    "from runbook.incident.room import Room\n"
+    "room = Room(run.store, Clients(settings.load('sandbox')), opened, by=told)\n"
+    "room.acknowledge(told)\nroom.take_role('lead', told)\nroom.set_severity('P1', told)\n"
+    "room.write('mitigated', told, raw=written, **dict.fromkeys(values, 1))\n"
+    "room.add_action(told, owner=told)\n"
+    "print(room.events(), room.state().action_table().records())",
+    "post-mortem": "from datetime import UTC, datetime\n"
+    "from runbook.incident.post_mortem import PostMortem\n"
+    "from runbook.incident.timeline import Moment, Timeline\n"
+    "now = datetime.now(UTC)\n"
+    "moments = tuple(Moment(now, 'cloudtrail', text, text, outside=True) for text in written)\n"
+    "timeline = Timeline(opened, now, now, moments, (), {'logs': told})\n"
+    "suspect = {'cause': told, 'confidence': told, 'evidence': written}\n"
+    "draft = PostMortem(room.state(), timeline, None, (suspect,), 1).markdown()\n"
+    "run.store.write(run.key('post-mortem.md'), draft.encode())\n"
+    "print(draft)",
     "notification": "from runbook.clients import Clients\n"
     "clients = Clients(settings.load('sandbox'))\n"
     "sent = notify.tell(clients, told, subject=values[0])\n"

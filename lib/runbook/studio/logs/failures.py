@@ -6,8 +6,8 @@ found.failed, found.users, found.bad_minutes
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from runbook.settings import Logs
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from runbook.picture import Picture
 
+_MINUTE = timedelta(minutes=1)
 _REQUESTS = """
     filter ispresent(status)
     | stats count(*) as requests by bin(1m) as minute
@@ -60,18 +61,38 @@ class Failures:
         """Minutes in which so many failed that it counts."""
         return int((self.minutes["percent"] >= self.bad_percent).sum())
 
-    @property
-    def first_bad(self) -> datetime | None:
-        """The first of them: the trouble began then, whenever anybody noticed."""
+    def bad_since(self, noticed: datetime, *, apart: timedelta) -> datetime | None:
+        """The first bad minute of the trouble that was noticed then.
+
+        What was over for longer than `apart` before something else went wrong is left out.
+        """
         bad = self.minutes[self.minutes["percent"] >= self.bad_percent]
-        return bad["minute"].iloc[0].to_pydatetime() if len(bad) else None
+        found: datetime | None = None
+        for minute in (each.to_pydatetime() for each in bad["minute"][::-1]):
+            if minute + _MINUTE + apart < min(found or noticed, noticed):
+                break
+            found = minute
+        return found
+
+    def of(self, start: datetime, end: datetime) -> Failures:
+        """Those of a part of the time, in whole minutes; whose they were is not told of a part."""
+        since = start.replace(second=0, microsecond=0)
+        minutes = self.minutes[(self.minutes["minute"] >= since) & (self.minutes["minute"] <= end)]
+        requests, failed = int(minutes["requests"].sum()), int(minutes["failed"].sum())
+        return replace(
+            self, window=Window(since, end), requests=requests, failed=failed, minutes=minutes
+        )
 
     @property
     def says(self) -> str:
         """What it cost, in one sentence."""
+        bad = {0: "no minute was bad", 1: "one minute was bad"}.get(
+            self.bad_minutes, f"{self.bad_minutes} minutes were bad"
+        )
         return (
-            f"{self.failed:,} of {self.requests:,} requests failed ({self.percent:.1f} %), of "
-            f"{self.users:,} users, in {self.bad_minutes} bad minutes"
+            f"from {self.window.start:%H:%M} to {self.window.end:%H:%M} UTC {self.failed:,} of "
+            f"{self.requests:,} requests failed ({self.percent:.1f} %), of {self.users:,} users; "
+            f"{bad} ({self.bad_percent:g} % or more)"
         )
 
     def plot(self) -> Picture:

@@ -23,6 +23,7 @@ Key = tuple[str, str, Dimensions]  # namespace, name, dimensions in order of the
 
 _PAGE = 500
 _STATISTICS = ("Average", "Sum", "Minimum", "Maximum", "SampleCount")
+_ADDED_UP = ("Sum", "SampleCount")  # grow with the length of a period
 _PERCENTILE = re.compile(r"p(\d{1,2}(?:\.\d+)?|100)$")
 
 
@@ -279,12 +280,18 @@ class Answers:
         end: datetime,
         *,
         aligned: bool = True,
+        pace: float = 1.0,
     ) -> None:
-        """Between two times; periods are aligned to the clock, or (for alarms) to `start`."""
+        """Between two times; periods are aligned to the clock, or (for alarms) to `start`.
+
+        With a `pace` a period is shorter by it, and stands for a whole one: what is added up in it
+        is multiplied.
+        """
         self._store = store
         self._queries = {query["Id"]: query for query in queries}
         self._range = start, end
         self._offset_s = 0 if aligned else int(start.timestamp())
+        self._pace = pace
         self._found: dict[str, metric_math.Series] = {}
         self._asked: list[str] = []
 
@@ -297,7 +304,7 @@ class Answers:
         return self._found[name]
 
     def _measured(self, query: dict[str, Any]) -> metric_math.Series:
-        return _series(self._store, query["MetricStat"], *self._range, self._offset_s)
+        return _series(self._store, query["MetricStat"], *self._range, self._offset_s, self._pace)
 
     def _computed(self, query: dict[str, Any]) -> metric_math.Series:
         name, expression = query["Id"], query["Expression"]
@@ -326,18 +333,24 @@ def _invalid(message: str) -> SandboxError:
     return SandboxError(message, code="ValidationError", status=400)
 
 
+def shortened(period_s: int, pace: float) -> int:
+    """A period as it is looked at, in whole seconds."""
+    return max(1, round(period_s / pace))
+
+
 def _series(
-    store: Store, wanted: dict[str, Any], start: datetime, end: datetime, offset_s: int
+    store: Store, wanted: dict[str, Any], start: datetime, end: datetime, offset_s: int, pace: float
 ) -> metric_math.Series:
     metric = wanted["Metric"]
     key = key_of(metric["Namespace"], metric["MetricName"], metric.get("Dimensions") or [])
-    period_s = int(wanted["Period"])
+    period_s = shortened(int(wanted["Period"]), pace)
+    times = int(wanted["Period"]) / period_s if wanted["Stat"] in _ADDED_UP else 1
     # the period that `start` lies in is answered whole, as AWS rounds the start down
     first_s = _period_of(start, period_s, offset_s)
     first = datetime.fromtimestamp(first_s, UTC)
     periods = store.by_period(key, first, end, period_s, wanted.get("Unit"), offset_s)
     found = [(time, statistic(wanted["Stat"], data)) for time, data in periods]
-    return {time: value for time, value in found if value is not None}
+    return {time: value * times for time, value in found if value is not None}
 
 
 def _described_series(

@@ -101,7 +101,8 @@ def _failing(seen: Seen, provider: str) -> Iterator[Evidence]:
     """That more of its calls fail than may."""
     limits = seen.environment.models
     for one in seen.calls or ():
-        if one.provider != provider or one.calls < limits.least_calls:
+        few = one.calls < limits.least_calls or one.failed < limits.least_failed
+        if one.provider != provider or few:
             continue
         if one.percent >= limits.errors_percent:
             says = (
