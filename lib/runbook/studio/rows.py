@@ -35,9 +35,8 @@ KIND = "sql-rows"
 CHUNK = 1000  # rows of one transaction: a worker never waits longer than it takes
 
 Row = dict[str, Json]
-Places = dict[
-    str, str
-]  # of rows: `keys` and `places` (ctid), each an array as the server writes it
+# Of rows: `keys` and `places` (ctid), each an array as the server writes it.
+Places = dict[str, str]
 
 
 @dataclass(frozen=True)
