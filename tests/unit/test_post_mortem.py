@@ -112,9 +112,21 @@ def test_what_others_changed_before_it_was_opened_is_a_cause_and_not_a_fault_of_
         ]
     )
     assert [line for line in found.went_badly() if "past the runbook" in line] == [
-        "user/omar made 1 changes past the runbook: ecs StopTask"
+        "user/omar made 1 change past the runbook: ecs StopTask"
     ]
     cause = found.markdown().partition("## Cause")[2].partition("##")[0]
     assert "- ci: ecs UpdateService (×2), ecr PutImage\n" in cause
     assert "StopTask" not in cause
     assert [one for one in found.proposals() if "PutImage" in one] == []
+
+
+def test_it_says_who_noticed_and_what_was_done_when() -> None:
+    raised = moment(-1, "alarm", "web-5xx from OK to ALARM")
+    found = post_mortem([raised], runs=[run("roll-back")])
+    assert found.detection() == (
+        "The alarm web-5xx was raised at 02:59:20 UTC, 0 s after the first sign; the incident was "
+        "opened 1 min after that."
+    )
+    assert "- 03:05:20 UTC: roll-back by sara: 2 changes, succeeded (`run-roll-back`)" in (
+        found.markdown()
+    )

@@ -47,11 +47,10 @@ class PostMortem:
         for one in self.timeline.moments:
             if one.source != "alarm":
                 continue
-            name = one.text.partition(" ")[0]
             if one.text.endswith("to ALARM"):
-                raised.setdefault(name, one)
+                raised.setdefault(_alarm_of(one), one)
             elif self.state.incident.opened_at - one.at > _APART:
-                raised.pop(name, None)
+                raised.pop(_alarm_of(one), None)
         return min(raised.values(), key=lambda one: one.at, default=None)
 
     @property
@@ -98,7 +97,7 @@ class PostMortem:
                 f"{in_words(opened - self.timeline.since)} before it was opened."
             )
         return (
-            f"{self.raised.text} at {self.raised.at:%H:%M:%S} UTC, "
+            f"The alarm {_alarm_of(self.raised)} was raised at {self.raised.at:%H:%M:%S} UTC, "
             f"{_after(self.raised.at - self.began)} the first sign; the incident was opened "
             f"{_after(opened - self.raised.at)} that."
         )
@@ -117,7 +116,7 @@ class PostMortem:
         state, found = self.state, self.timeline
         late = [f"{one.name}: {one.says(state.now)}" for one in state.steps
                 if one.status(state.now) == "critical"]  # fmt: skip
-        past = [f"{who} made {len(actions)} changes past the runbook: "
+        past = [f"{who} made {_changes(len(actions))} past the runbook: "
                 f"{', '.join(dict.fromkeys(actions))}"
                 for who, actions in self._past()]  # fmt: skip
         ended = [f"{run['section']} ended {run['verdict']} ({run['run_id']})"
@@ -231,8 +230,9 @@ class PostMortem:
 
     def _done(self) -> list[str]:
         return [
-            f"{run['section']} by {run['operator']}: {run['changes_applied']} changes, "
-            f"{run['verdict']} (`{run['run_id']}`)"
+            f"{datetime.fromisoformat(run['finished_at']):%H:%M:%S} UTC: {run['section']} by "
+            f"{run['operator']}: {_changes(run['changes_applied'])}, {run['verdict']} "
+            f"(`{run['run_id']}`)"
             for run in self.state.applied
         ]
 
@@ -293,6 +293,14 @@ def _suspects(runs: Sequence[Mapping[str, Any]]) -> tuple[Mapping[str, Any], ...
         if found:
             return tuple(found)
     return ()
+
+
+def _alarm_of(moment: Moment) -> str:
+    return moment.text.partition(" ")[0]
+
+
+def _changes(count: int) -> str:
+    return f"{count} change{'' if count == 1 else 's'}"
 
 
 def _by_whom(moments: Iterable[Moment]) -> list[tuple[str, list[str]]]:
