@@ -125,7 +125,8 @@ class Door:
         )
         with locks.hold(plan.targets, step=plan.title):
             judgements = self._judge_all(planned)
-            if all(judged.state == "holds" for judged in judgements):
+            done = all(judged.state == "holds" for judged in judgements)
+            if done and not planned.is_unfinished():  # else it is brought to its end, and verified
                 self._run.journal.write("applied", digest=plan.digest, changes=0)
                 return Outcome(plan, self._run.id, "no_change")
             planned.use(self._run, self._clock.now())

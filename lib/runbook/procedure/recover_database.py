@@ -191,10 +191,13 @@ class Recovery:
         """Whether nothing that reads the DSN runs."""
         return not any(one.service.running_count for one in self.consumers)
 
-    def came_of(self, then: Recovery) -> bool:
-        """Whether this is what the plan of `then` was to bring about."""
-        if then.stage == "restore":
-            quiet = self.stopped() or not then.stop_writes
+    def came_of(self, changes: Iterable[Change]) -> bool:
+        """Whether this is what a plan of these changes was to bring about.
+
+        A plan that was cut off is taken on when much of it is done: what there was says nothing.
+        """
+        if any(one.kind == aurora_restore.CLUSTER for one in changes):
+            quiet = self.stopped() or not self.stop_writes
             whole = self.comparison is None or self.comparison.whole
             return self.stage == "switch" and quiet and whole
         running = all(one.steady() and one.service.running_count for one in self.consumers)
