@@ -42,6 +42,7 @@ CLUMSY = "test-clumsy"  # writes something else than was planned
 BREAKING = "test-breaking"  # raises before it has written anything
 BREAKING_AFTER = "test-breaking-after"  # raises when it has written
 TRAILING = "test-trailing"  # carries out what was changed before it
+RENEWING = "test-renewing"  # a restart: done once it is another than before, and never known
 DISTURBING = "test-disturbing"  # somebody changes `disturbed` while it is applied
 _value = kinds.kind_of(Change(VALUE, "t", 1, 2))
 _disturb: list[Callable[[], object]] = []
@@ -78,6 +79,14 @@ for _name, _apply in (
 ):
     register(_name, read=_value.read, apply=_apply)
 assert _value.apply
+register(
+    RENEWING,
+    read=_value.read,
+    apply=_value.apply,
+    judge=lambda clients, change, rows: kinds.Judgement(
+        "to do" if _value.read(clients, change.target) == change.before else "moved"
+    ),
+)
 register(TRAILING, read=_value.read, apply=_value.apply, trails=True)
 
 
@@ -348,6 +357,27 @@ def test_the_undo_of_a_run_that_took_a_plan_on_takes_back_all_of_the_plan(bench:
     bench.door().apply(bench.save(*undo.plan_undo(last).changes))
 
     assert [bench.value(each) for each in (one, two, three)] == [1, 1, 1]
+
+
+def test_what_a_run_that_was_cut_off_has_renewed_is_not_renewed_twice(bench: Bench) -> None:
+    one, two = bench.target("one", 1), bench.target("two", 1)
+    planned = bench.save(Change(RENEWING, one, 1, 2), value_change(two, 1, 2))
+    cut_off_after(bench, planned, 1)
+
+    bench.door().apply(planned)
+    assert (bench.value(one), bench.value(two)) == (2, 2)
+    assert len(bench.writes(one)) == 1
+
+
+def test_what_has_moved_since_a_run_was_cut_off_is_stale(bench: Bench) -> None:
+    one, two = bench.target("one", 1), bench.target("two", 1)
+    planned = bench.save(Change(RENEWING, one, 1, 2), value_change(two, 1, 2))
+    cut_off_after(bench, planned, 1)
+    bench.set(one, 3)
+
+    with pytest.raises(PlanStale):
+        bench.door().apply(planned)
+    assert (bench.value(one), bench.value(two)) == (3, 1)
 
 
 def test_the_undo_of_a_run_that_was_cut_off_takes_back_what_it_did_itself(bench: Bench) -> None:

@@ -113,11 +113,28 @@ class SavedPlan:
         last = self.used_by()
         return bool(last) and not self._was_applied(last)
 
+    def left(self) -> dict[int, Json]:
+        """What runs that did not come to its end have left of the changes that they made, the
+        whole or a part, by position."""
+        if not self.is_unfinished():
+            return {}
+        journals = [Journal(self.run.store, one) for one in self._users()]
+        return {intent.change: left for one in journals for intent, left in one.done()}
+
     def appliers(self, run: Run) -> list[Run]:
         """The runs that have applied it up to this one: those that it was taken on from first."""
         known = self._users()
         earlier = known[: known.index(run.id)] if run.id in known else []
         return [*(Run(self.run.store, one) for one in earlier), run]
+
+    def refuse_if_applied(self) -> None:
+        """Raises PlanStale when a run has applied it to its end."""
+        last = self.used_by()
+        if last and self._was_applied(last):
+            raise PlanStale(
+                f"plan {self.plan.short} was applied by run {last}; a plan is used once.",
+                next="Plan again: it will show what is left to do, if anything.",
+            )
 
     def use(self, run: Run, now: datetime) -> None:
         """Use the plan up for `run`, or take it on from a run that did not come to its end.
@@ -132,12 +149,7 @@ class SavedPlan:
             return
         except AlreadyThere:
             found, known = store.read(key), self._users()
-        last = known[-1] if known else ""
-        if self._was_applied(last):
-            raise PlanStale(
-                f"plan {self.plan.short} was applied by run {last}; a plan is used once.",
-                next="Plan again: it will show what is left to do, if anything.",
-            )
+        self.refuse_if_applied()
         about["earlier"] = [one for one in known if one != run.id]
         store.replace(key, _dump(about), version=found.version if found else "")
 

@@ -284,9 +284,14 @@ class Recovery:
         )
 
     def _stop(self, one: Scaled) -> tuple[Change, ...]:
+        """No task, and none that auto scaling may start or keep: were it still free to move the
+        number of tasks, a plan that was cut off here would find another than the one it keeps."""
         if not self.stop_writes:
             return ()
-        return one.plan(desired_count=0, move_range=True).changes
+        none: tuple[Change, ...] = ()
+        if one.scaling:
+            none = autoscaling.plan_range(one.scaling, min_capacity=0, max_capacity=0).changes
+        return (*none, *ecs.plan_scale(one.service, desired_count=0).changes)
 
     def _counts(self) -> str:
         """How many tasks each consumer has, and its range, as a tag can hold it.
