@@ -148,15 +148,18 @@ class Runbook:
             print("Nothing was changed: this is a plan. The command above applies exactly it.")
             return None
         self._outcome = self._door().apply(planned.saved)
-        can_undo = self._outcome.changes_applied and planned.saved.plan.reversible
+        can_undo = self.applied and planned.saved.plan.reversible
         undo = f"./runbook undo {self._run.id}" if can_undo else ""
         print(f"Applied {digest[: len('plan-') + SHORTEST_NAME]} and read back.")
         return render.outcome_page(self._outcome, undo=undo)
 
     @property
     def applied(self) -> bool:
-        """Whether this run has changed anything: then there is something to follow."""
-        return bool(self._outcome and self._outcome.changes_applied)
+        """Whether this run has brought a plan to its end: then there is something to follow.
+
+        Also when a run that was cut off had made its last change already.
+        """
+        return bool(self._outcome and self._outcome.state == "applied")
 
     def undo_of(self, run: str = "") -> Plan:
         """The plan that takes back an applied run; empty: the last one that changed something.

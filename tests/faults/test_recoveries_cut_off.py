@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
+from tests import aurora
 from tests.moving_studio import MovingStudio
-from tests.sections.running import approve, cut_off, resume, run, runbook
+from tests.sections.running import approve, cut_off, resume, run, runbook, services, undo
 
 from studio_sandbox.control_plane import names
 
@@ -73,3 +74,53 @@ def test_a_restore_that_was_cut_off_has_one_cluster_that_serves_in_the_end(
     assert made["Status"] == "available"
     assert len(made["DBClusterMembers"]) == 1
     assert done["result"]["stage"] == "switch"
+
+
+def test_a_recovery_that_was_cut_off_keeps_the_counts_and_its_undo_starts_all_again(
+    studio: MovingStudio,
+) -> None:
+    readers = (names.BACKEND, names.WORKER)
+    wanted = {name: services(studio)[name]["desiredCount"] for name in readers}
+    rds = studio.client("rds")
+    latest = studio.until(lambda: aurora.cluster(rds).get("LatestRestorableTime"), "a base backup")
+    moment = latest.isoformat()
+
+    def desired() -> dict[str, int]:
+        return {name: services(studio)[name]["desiredCount"] for name in readers}
+
+    def one_is_stopped() -> bool:
+        return 0 in desired().values()
+
+    digest = half_done(studio, "recover-database", one_is_stopped, moment=moment)
+    done = resume(studio, "recover-database", digest)
+
+    assert done["verdict"] == "succeeded", done["error"]
+    assert desired() == dict.fromkeys(readers, 0)
+    assert len(rds.describe_db_clusters()["DBClusters"]) == 2
+
+    taken_back = undo(studio, done["run_id"])
+
+    assert taken_back["verdict"] == "succeeded", taken_back["error"]
+    assert desired() == wanted
+    assert len(rds.describe_db_clusters()["DBClusters"]) == 1
+
+
+def test_counters_that_were_half_cleared_are_all_cleared_in_the_end(
+    studio: MovingStudio,
+) -> None:
+    studio.hush()
+    cache, pattern = studio.redis, "usage:*:*:*"
+
+    def counters() -> dict[str, str]:
+        keys = list(cache.scan_iter(pattern, count=1000))
+        return dict(zip(keys, cache.mget(keys), strict=True)) if keys else {}
+
+    wanted = counters()
+    few = list(wanted)[: len(wanted) // 2]
+    digest = half_done(studio, "clear-usage-cache", lambda: cache.exists(*few) < len(few))
+    left = len(counters())
+    done = resume(studio, "clear-usage-cache", digest)
+
+    assert 0 < left < len(wanted)
+    assert done["verdict"] == "succeeded", done["error"]
+    assert counters() == {}

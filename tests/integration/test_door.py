@@ -16,6 +16,7 @@ from runbook.change import kinds, reconcile, undo
 from runbook.change.kinds import register
 from runbook.change.lock import Locks
 from runbook.change.plan import Change, Json
+from runbook.change.saved import SavedPlan
 from runbook.clients import Clients
 from runbook.errors import (
     ApprovalMissing,
@@ -34,12 +35,14 @@ from runbook.errors import (
 from runbook.record.journal import Intent
 from runbook.record.runs import Run
 from runbook.record.store import FolderStore
+from runbook.wait import SYSTEM_CLOCK
 from studio_sandbox.box import Box
 
 CLUMSY = "test-clumsy"  # writes something else than was planned
 BREAKING = "test-breaking"  # raises before it has written anything
 BREAKING_AFTER = "test-breaking-after"  # raises when it has written
 TRAILING = "test-trailing"  # carries out what was changed before it
+RENEWING = "test-renewing"  # a restart: done once it is another than before, and never known
 DISTURBING = "test-disturbing"  # somebody changes `disturbed` while it is applied
 _value = kinds.kind_of(Change(VALUE, "t", 1, 2))
 _disturb: list[Callable[[], object]] = []
@@ -76,6 +79,14 @@ for _name, _apply in (
 ):
     register(_name, read=_value.read, apply=_apply)
 assert _value.apply
+register(
+    RENEWING,
+    read=_value.read,
+    apply=_value.apply,
+    judge=lambda clients, change, rows: kinds.Judgement(
+        "to do" if _value.read(clients, change.target) == change.before else "moved"
+    ),
+)
 register(TRAILING, read=_value.read, apply=_value.apply, trails=True)
 
 
@@ -320,6 +331,89 @@ def test_without_on_failure_what_was_made_stays_and_a_second_run_resumes(bench: 
     outcome = bench.door().apply(planned)
     assert [each.skipped for each in outcome.actual] == [True, False]
     assert len(bench.writes(one)) == len(bench.writes(two)) == 1
+
+
+def cut_off_after(bench: Bench, planned: SavedPlan, made: int) -> Run:
+    """A run that began to apply a plan, and whose process was gone after so many changes."""
+    run = bench.begin()
+    planned.use(run, SYSTEM_CLOCK.now())
+    run.journal.write("applying", digest=planned.digest)
+    for index, change in enumerate(planned.plan.changes[:made]):
+        intent = run.journal.intent(index, change.kind, change.target)
+        assert _value.apply
+        _value.apply(bench.clients, change, intent)
+        run.journal.result(intent, "done", {"found": change.after})
+    return run
+
+
+def test_the_undo_of_a_run_that_took_a_plan_on_takes_back_all_of_the_plan(bench: Bench) -> None:
+    one, two, three = (bench.target(name, 1) for name in ("one", "two", "three"))
+    planned = bench.save(*(value_change(each, 1, 2) for each in (one, two, three)))
+    first, second = cut_off_after(bench, planned, 1), cut_off_after(bench, planned, 2)
+    assert [run.id for run in planned.appliers(second)] == [first.id, second.id]
+
+    last = bench.begin()
+    bench.door(last).apply(planned)
+    bench.door().apply(bench.save(*undo.plan_undo(last).changes))
+
+    assert [bench.value(each) for each in (one, two, three)] == [1, 1, 1]
+
+
+def test_what_a_run_that_was_cut_off_has_renewed_is_not_renewed_twice(bench: Bench) -> None:
+    one, two = bench.target("one", 1), bench.target("two", 1)
+    planned = bench.save(Change(RENEWING, one, 1, 2), value_change(two, 1, 2))
+    cut_off_after(bench, planned, 1)
+
+    bench.door().apply(planned)
+    assert (bench.value(one), bench.value(two)) == (2, 2)
+    assert len(bench.writes(one)) == 1
+
+
+def test_what_has_moved_since_a_run_was_cut_off_is_stale(bench: Bench) -> None:
+    one, two = bench.target("one", 1), bench.target("two", 1)
+    planned = bench.save(Change(RENEWING, one, 1, 2), value_change(two, 1, 2))
+    cut_off_after(bench, planned, 1)
+    bench.set(one, 3)
+
+    with pytest.raises(PlanStale):
+        bench.door().apply(planned)
+    assert (bench.value(one), bench.value(two)) == (3, 1)
+
+
+def test_the_undo_of_a_run_that_was_cut_off_takes_back_what_it_did_itself(bench: Bench) -> None:
+    one, two = bench.target("one", 1), bench.target("two", 1)
+    planned = bench.save(value_change(one, 1, 2), value_change(two, 1, 2))
+    first = cut_off_after(bench, planned, 1)
+    bench.door().apply(planned)
+
+    assert [change.target for change in undo.plan_undo(first).changes] == [one]
+
+
+def test_what_failed_is_taken_back_with_what_was_made_before_it_was_cut_off(bench: Bench) -> None:
+    one, two = bench.target("one", 1), bench.target("two", 1)
+    planned = bench.save(value_change(one, 1, 2), Change(CLUMSY, two, 1, 2), on_failure="inverse")
+    cut_off_after(bench, planned, 1)
+
+    with pytest.raises(NotVerified):
+        bench.door().apply(planned)
+
+    assert (bench.value(one), bench.value(two)) == (1, 1)
+
+
+def test_a_plan_that_was_cut_off_after_its_last_change_is_brought_to_its_end_once(
+    bench: Bench,
+) -> None:
+    target, last = bench.target("one", 1), bench.begin()
+    planned = bench.save(value_change(target, 1, 2))
+    cut_off_after(bench, planned, 1)
+
+    outcome = bench.door(last).apply(planned)
+
+    assert (outcome.state, outcome.changes_applied) == ("applied", 0)
+    assert len(bench.writes(target)) == 1
+    assert bench.door().apply(planned).state == "no_change"  # now it is used up
+    bench.door().apply(bench.save(*undo.plan_undo(last).changes))
+    assert bench.value(target) == 1
 
 
 class Full(FolderStore):

@@ -24,7 +24,7 @@ from runbook.change.saved import SavedPlan, rows_of
 from runbook.change.undo import plan_undo
 from runbook.clients import Clients
 from runbook.errors import PlanStale
-from runbook.record.journal import Intent
+from runbook.record.journal import Intent, Journal
 from runbook.record.runs import Run
 from runbook.studio import alb, autoscaling, cloudwatch, ecs, jobs, redis_cache, secretsmanager
 from runbook.wait import SYSTEM_CLOCK
@@ -547,10 +547,9 @@ def test_a_lost_answer_is_settled_by_reading_and_nothing_is_sent_again(
         session.door.apply(saved)
     (result,) = (one for one in session.run.journal.entries() if one["entry"] == "result")
     assert (result["outcome"], services.calls) == (outcome, 1)
-    if changed:
-        with pytest.raises(PlanStale, match="deployment"):
-            Session(studio).apply(saved)
-        assert services.calls == 1
+    if changed:  # taken up again it is brought to its end, and nothing is restarted twice
+        again = Session(studio).apply(saved)
+        assert (again.state, again.changes_applied, services.calls) == ("applied", 0, 1)
 
 
 def test_a_batch_of_keys_of_which_a_part_is_gone_cannot_be_told(studio: Studio) -> None:
@@ -584,3 +583,32 @@ def test_a_key_that_ticks_after_planning_is_kept_and_undo_restores_the_others(
     after = {name: value for name, value, _ in _keys(studio)}
     ticked = str(int(before["ratelimit:contract:2"]) + 1)
     assert after == {**before, "ratelimit:contract:0": "77", "ratelimit:contract:2": ticked}
+
+
+def test_keys_that_are_used_again_do_not_keep_a_plan_that_was_cut_off_from_its_end(
+    studio: Studio, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _put_keys(studio)
+    session = Session(studio)
+    saved = session.save(redis_cache.plan_clear(redis_cache.read_keys(studio.redis, PATTERN)))
+    write = Journal.write
+
+    def cut_off(self: Journal, entry: str, **fields: Any) -> None:
+        if entry == "applied":
+            raise KeyboardInterrupt
+        write(self, entry, **fields)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Journal, "write", cut_off)
+        with pytest.raises(KeyboardInterrupt):
+            session.door.apply(saved)
+    assert _keys(studio) == []
+    _put_keys(studio, 100)
+    used = _keys(studio)
+
+    outcome = Session(studio).door.apply(saved)
+
+    assert (outcome.state, outcome.changes_applied) == ("applied", 0)
+    assert _keys(studio) == used
+    with pytest.raises(PlanStale, match="a plan is used once"):
+        Session(studio).door.apply(saved)

@@ -52,6 +52,43 @@ def test_database_and_new_files_are_copied_counted_and_taken_back(put_back: Movi
     assert snapshots(studio).keys() == taken.keys()
 
 
+def test_a_copy_that_has_changed_since_it_was_planned_is_left_alone_and_nothing_is_taken(
+    put_back: MovingStudio,
+) -> None:
+    studio, s3 = put_back, put_back.client("s3")
+    for key, body in NEW.items():
+        s3.put_object(Bucket=names.ASSETS_BUCKET, Key=key, Body=body)
+    digest = run(studio, "back-up-now", name="stale")["plan"]["digest"]
+    for key in NEW:
+        s3.put_object(Bucket=names.BACKUP_BUCKET, Key=key, Body=b"somebody else's")
+    copied, taken = content(studio, names.BACKUP_BUCKET), snapshots(studio)
+
+    refused = run(studio, "back-up-now", apply=digest)
+
+    assert (refused["verdict"], refused["error"]["class"]) == ("refused", "PlanStale")
+    assert content(studio, names.BACKUP_BUCKET) == copied
+    assert snapshots(studio).keys() == taken.keys()
+
+
+def test_a_name_that_another_clusters_snapshot_has_taken_since_is_refused(
+    put_back: MovingStudio,
+) -> None:
+    studio, rds = put_back, put_back.client("rds")
+    digest = run(studio, "snapshot-database", name="taken")["plan"]["digest"]
+    rds.create_db_cluster(
+        DBClusterIdentifier="another", Engine="aurora-postgresql", MasterUsername="somebody",
+        MasterUserPassword="a-long-password",
+    )  # fmt: skip
+    rds.create_db_cluster_snapshot(
+        DBClusterSnapshotIdentifier="taken", DBClusterIdentifier="another"
+    )
+
+    refused = run(studio, "snapshot-database", apply=digest)
+
+    assert (refused["verdict"], refused["error"]["class"]) == ("refused", "PlanStale")
+    assert snapshots(studio)["taken"]["DBClusterIdentifier"] == "another"
+
+
 def test_a_name_that_aws_would_not_take_is_refused_before_anything(studio: MovingStudio) -> None:
     before = snapshots(studio)
 

@@ -85,6 +85,48 @@ def test_a_bucket_comes_back_as_protected_and_cannot_be_deleted_again(
     assert runbook(studio, "undo", applied["run_id"])["verdict"] == "refused"
 
 
+def test_objects_that_were_written_again_since_the_plan_are_left_alone(
+    put_back: MovingStudio,
+) -> None:
+    studio, s3 = put_back, put_back.client("s3")
+    lost = sorted(key for key in content(studio) if key.endswith(".png"))[:3]
+    for key in lost:
+        s3.delete_object(Bucket=BUCKET, Key=key)
+    digest = run(studio, "recover-bucket")["plan"]["digest"]
+    approve(studio, digest)
+    for key in lost:
+        s3.put_object(Bucket=BUCKET, Key=key, Body=b"uploaded again")
+    now = content(studio)
+
+    refused = run(studio, "recover-bucket", apply=digest)
+
+    assert (refused["verdict"], refused["error"]["class"]) == ("refused", "PlanStale")
+    assert content(studio) == now
+
+
+def test_a_bucket_that_somebody_has_set_up_since_the_plan_is_left_alone(
+    put_back: MovingStudio,
+) -> None:
+    studio, s3 = put_back, put_back.client("s3")
+    s3.put_bucket_versioning(
+        Bucket=names.STATE_BUCKET, VersioningConfiguration={"Status": "Suspended"}
+    )
+    s3.delete_bucket_lifecycle(Bucket=names.QUARANTINE_BUCKET)
+    digest = run(studio, "protect-buckets")["plan"]["digest"]
+    s3.put_bucket_lifecycle_configuration(
+        Bucket=names.QUARANTINE_BUCKET,
+        LifecycleConfiguration={"Rules": [{"ID": "forget-old-versions", "Status": "Enabled",
+                                           "Filter": {"Prefix": ""},
+                                           "NoncurrentVersionExpiration": {"NoncurrentDays": 1}}]},
+    )  # fmt: skip
+    now = settings(studio)
+
+    refused = run(studio, "protect-buckets", apply=digest)
+
+    assert (refused["verdict"], refused["error"]["class"]) == ("refused", "PlanStale")
+    assert settings(studio) == now
+
+
 def test_buckets_are_brought_to_the_strategy_and_back(put_back: MovingStudio) -> None:
     studio, s3 = put_back, put_back.client("s3")
     s3.put_bucket_versioning(

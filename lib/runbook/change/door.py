@@ -125,7 +125,8 @@ class Door:
         )
         with locks.hold(plan.targets, step=plan.title):
             judgements = self._judge_all(planned)
-            if all(judged.state == "holds" for judged in judgements):
+            done = all(judged.state == "holds" for judged in judgements)
+            if done and not planned.is_unfinished():  # else it is brought to its end, and verified
                 self._run.journal.write("applied", digest=plan.digest, changes=0)
                 return Outcome(plan, self._run.id, "no_change")
             planned.use(self._run, self._clock.now())
@@ -161,7 +162,7 @@ class Door:
 
     def _judge_all(self, planned: SavedPlan) -> list[Judgement]:
         """How the world stands to each change. Raises PlanStale with all that moved."""
-        judgements = [self._judge(planned, change) for change in planned.plan.changes]
+        judgements = [self._judge(planned, index) for index in range(len(planned.plan.changes))]
         moved = [
             f"{change.target}: {line}"
             for change, judged in zip(planned.plan.changes, judgements, strict=True)
@@ -169,14 +170,30 @@ class Door:
             for line in judged.moved or ("is neither as before nor as planned",)
         ]
         if moved:
+            planned.refuse_if_applied()
             raise PlanStale(
                 f"What plan {planned.plan.short} was based on has moved: {'; '.join(moved)}.",
                 next="Plan again and look at what is different.",
             )
         return judgements
 
-    def _judge(self, planned: SavedPlan, change: Change) -> Judgement:
-        return kind_of(change).judge(self._clients, change, rows_of(planned, change))
+    def _judge(self, planned: SavedPlan, index: int) -> Judgement:
+        change = planned.plan.changes[index]
+        found = kind_of(change).judge(self._clients, change, rows_of(planned, change))
+        if found.state == "moved" and self._is_as_left(planned, index):
+            return Judgement("holds")
+        return found
+
+    def _is_as_left(self, planned: SavedPlan, index: int) -> bool:
+        """Whether a run that was cut off has made this change, and it is as that left it.
+
+        Of a set no row is as it was by then: what has moved since would be left alone anyway.
+        """
+        change, left = planned.plan.changes[index], planned.left()
+        if index not in left or change.rows:
+            return index in left
+        now = kind_of(change).read(self._clients, change.target)
+        return bool(left[index]) and matches(left[index].get("found"), now)
 
     def _apply_all(
         self, planned: SavedPlan, judgements: list[Judgement], locks: Locks
@@ -184,7 +201,7 @@ class Door:
         actual: list[Actual] = []
         try:
             for index, change in enumerate(planned.plan.changes):
-                state = (self._judge(planned, change) if index else judgements[index]).state
+                state = (self._judge(planned, index) if index else judgements[index]).state
                 if state == "holds":
                     actual.append(Actual(change, change.after, skipped=True))
                     continue

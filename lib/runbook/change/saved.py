@@ -2,7 +2,7 @@
 
 plans/<digest>/<run>/plan.json         the plan; who planned it, when, until when it holds
 plans/<digest>/<run>/approval-….json   one for each identity that approved it
-plans/<digest>/<run>/used.json         the run that applied it: at most one, ever
+plans/<digest>/<run>/used.json         the run that applied it, and those it took it on from
 """
 
 from __future__ import annotations
@@ -108,8 +108,35 @@ class SavedPlan:
 
     def used_by(self) -> str:
         """The run that applied it; empty while none has."""
-        stored = self.run.store.read(self._key("used.json"))
-        return json.loads(stored.data)["run"] if stored else ""
+        return self._users()[-1] if self._users() else ""
+
+    def is_unfinished(self) -> bool:
+        """Whether a run has begun to apply it, and has not come to its end."""
+        last = self.used_by()
+        return bool(last) and not self._was_applied(last)
+
+    def left(self) -> dict[int, Json]:
+        """What runs that did not come to its end have left of the changes that they made, the
+        whole or a part, by position."""
+        if not self.is_unfinished():
+            return {}
+        journals = [Journal(self.run.store, one) for one in self._users()]
+        return {intent.change: left for one in journals for intent, left in one.done()}
+
+    def appliers(self, run: Run) -> list[Run]:
+        """The runs that have applied it up to this one: those that it was taken on from first."""
+        known = self._users()
+        earlier = known[: known.index(run.id)] if run.id in known else []
+        return [*(Run(self.run.store, one) for one in earlier), run]
+
+    def refuse_if_applied(self) -> None:
+        """Raises PlanStale when a run has applied it to its end."""
+        last = self.used_by()
+        if last and self._was_applied(last):
+            raise PlanStale(
+                f"plan {self.plan.short} was applied by run {last}; a plan is used once.",
+                next="Plan again: it will show what is left to do, if anything.",
+            )
 
     def use(self, run: Run, now: datetime) -> None:
         """Use the plan up for `run`, or take it on from a run that did not come to its end.
@@ -118,23 +145,27 @@ class SavedPlan:
         verdict does.
         """
         store, key = self.run.store, self._key("used.json")
-        mine = _dump({"run": run.id, "at": now.isoformat()})
+        about = {"run": run.id, "at": now.isoformat(), "earlier": []}
         try:
-            store.create(key, mine)
+            store.create(key, _dump(about))
             return
         except AlreadyThere:
-            found = store.read(key)
-        earlier = json.loads(found.data)["run"] if found else ""
-        journal = Journal(store, earlier)
-        if any(
+            found, known = store.read(key), self._users()
+        self.refuse_if_applied()
+        about["earlier"] = [one for one in known if one != run.id]
+        store.replace(key, _dump(about), version=found.version if found else "")
+
+    def _users(self) -> list[str]:
+        """The runs that have begun to apply it, oldest first: each took it on from the last."""
+        stored = self.run.store.read(self._key("used.json"))
+        found = json.loads(stored.data) if stored else {}
+        return [*found.get("earlier", ()), found["run"]] if found else []
+
+    def _was_applied(self, run_id: str) -> bool:
+        return any(
             entry["entry"] == "applied" and entry.get("digest") == self.digest
-            for entry in journal.entries()
-        ):
-            raise PlanStale(
-                f"plan {self.plan.short} was applied by run {earlier}; a plan is used once.",
-                next="Plan again: it will show what is left to do, if anything.",
-            )
-        store.replace(key, mine, version=found.version if found else "")
+            for entry in Journal(self.run.store, run_id).entries()
+        )
 
     def rows(self, rows: RowSet) -> RowFile:
         """The rows of one of its changes. Raises Failed when the file is not what was reviewed."""

@@ -16,7 +16,8 @@ from runbook.record.runs import Run
 def plan_undo(run: Run) -> Plan:
     """The plan that undoes an applied run. Reads the record only.
 
-    What it expects to find is what the run left, so that work done since is not touched.
+    What it expects to find is what the run left, so that work done since is not touched. A plan
+    that was taken on from a run that was cut off is taken back as a whole.
     Raises BadInput (nothing was applied) and Refused (cut off, or it cannot be undone, and why).
     """
     run.read()
@@ -26,12 +27,13 @@ def plan_undo(run: Run) -> Plan:
             f"Run {run.id} applied nothing; there is nothing to undo.",
             next="See what was applied: ./runbook runs",
         )
-    if run.journal.unresolved():
-        raise Refused(
-            f"Run {run.id} was cut off; what it did is not known yet.",
-            next="Read the world first: ./runbook reconcile",
-        )
     planned = saved.find(run.store, applying[-1]["digest"])
+    for one in planned.appliers(run):
+        if one.journal.unresolved():
+            raise Refused(
+                f"Run {one.id} was cut off; what it did is not known yet.",
+                next="Read the world first: ./runbook reconcile",
+            )
     stuck = [change.target for change in planned.plan.changes if not change.reversible]
     if stuck:
         raise Refused(
@@ -58,8 +60,9 @@ def way_back(run: Run, planned: SavedPlan) -> list[tuple[int, Change]]:
 
 
 def taken_back(run: Run, planned: SavedPlan) -> Iterator[tuple[int, Change]]:
-    """For each change that a run made and has not taken back: its position and the way back."""
-    done = run.journal.done()
+    """For each change that was made and not taken back, by a run or by those that it took the plan
+    on from: its position and the way back."""
+    done = [each for one in planned.appliers(run) for each in one.journal.done()]
     for index, change in enumerate(planned.plan.changes):
         mine = [each for each in done if each[0].change == index]
         taken = [at for at, (intent, _) in enumerate(mine) if intent.detail.get("takes_back")]

@@ -13,7 +13,7 @@ lost, and somebody would have used it for nothing.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -84,12 +84,10 @@ class Cleared:
             "queued": dict(self.found.queued),
         }
 
-    def gone(self, then: Cleared, plan_changes: tuple[Change, ...]) -> bool:
+    def gone(self, changes: Iterable[Change]) -> bool:
         """Whether what was planned is gone, but for keys that are new."""
-        now = {one.pattern: one.keys for one in self.found.families}
-        before = {one.pattern: one.keys for one in then.found.families}
-        names = [one.target.removeprefix("redis:") for one in plan_changes]
-        return all(now.get(name, 0) < before.get(name, 0) for name in names)
+        now = {f"redis:{one.pattern}": one.keys for one in self.found.families}
+        return all(now.get(one.target, 0) < one.before["keys"] for one in changes)
 
     def _wanted(self, family: str, *, drop_queues: bool) -> list[Family]:
         known = {one.pattern: one for one in self.found.families}
@@ -215,9 +213,9 @@ class UsageCache:
             ),
         )  # fmt: skip
 
-    def fewer(self, then: UsageCache) -> bool:
-        """Whether there are fewer counters than then."""
-        return len(self.counters) < len(then.counters)
+    def lacks(self, planned: Iterable[str]) -> bool:
+        """Whether counters that were to go are gone: not each, since users begin new ones."""
+        return any(key not in self.counters for key in planned)
 
     def table(self) -> Table:
         """How many counters agree with the table, by kind, to be read."""

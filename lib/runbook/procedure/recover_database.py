@@ -191,10 +191,13 @@ class Recovery:
         """Whether nothing that reads the DSN runs."""
         return not any(one.service.running_count for one in self.consumers)
 
-    def came_of(self, then: Recovery) -> bool:
-        """Whether this is what the plan of `then` was to bring about."""
-        if then.stage == "restore":
-            quiet = self.stopped() or not then.stop_writes
+    def came_of(self, changes: Iterable[Change]) -> bool:
+        """Whether this is what a plan of these changes was to bring about.
+
+        A plan that was cut off is taken on when much of it is done: what there was says nothing.
+        """
+        if any(one.kind == aurora_restore.CLUSTER for one in changes):
+            quiet = self.stopped() or not self.stop_writes
             whole = self.comparison is None or self.comparison.whole
             return self.stage == "switch" and quiet and whole
         running = all(one.steady() and one.service.running_count for one in self.consumers)
@@ -281,9 +284,14 @@ class Recovery:
         )
 
     def _stop(self, one: Scaled) -> tuple[Change, ...]:
+        """No task, and none that auto scaling may start or keep: were it still free to move the
+        number of tasks, a plan that was cut off here would find another than the one it keeps."""
         if not self.stop_writes:
             return ()
-        return one.plan(desired_count=0, move_range=True).changes
+        none: tuple[Change, ...] = ()
+        if one.scaling:
+            none = autoscaling.plan_range(one.scaling, min_capacity=0, max_capacity=0).changes
+        return (*none, *ecs.plan_scale(one.service, desired_count=0).changes)
 
     def _counts(self) -> str:
         """How many tasks each consumer has, and its range, as a tag can hold it.

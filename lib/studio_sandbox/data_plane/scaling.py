@@ -68,7 +68,7 @@ class Scaling:
         low = self._measured(policy.service, now, _IN_AFTER_S)
         if low and policy.may_scale_in and max(low) < policy.target * autoscaling.SCALE_IN_MARGIN:
             wanted = math.ceil(desired * max(low) / policy.target)
-            return min(max(wanted, policy.minimum), desired)
+            return min(max(wanted, policy.minimum), policy.maximum, desired)
         return desired
 
     def _measured(self, service: str, now: float, on_aws_s: float) -> list[float]:

@@ -67,7 +67,7 @@ def _start(studio: Studio, details: Details) -> None:
         connection.rollback()  # the transaction that does the damage begins after it
         until = moment.astimezone(UTC).replace(tzinfo=None) - _GRACE
         details |= {"moment": moment.isoformat(), "until": until.isoformat()}
-        details["content"] = _content(cursor, details)
+        details["content"] = lasting_content(cursor, details["until"])
         _keep(studio, cursor, table, cursor.mogrify(which, details).decode())
         # whoever mends it knows the moment from a log line, and not to the second
         studio.until(lambda: datetime.now(UTC) > moment + 2 * _BEFORE_ITS_LINE, "some seconds")
@@ -96,10 +96,11 @@ def _connect(studio: Studio, details: Details) -> Any:
     return closing(psycopg2.connect(url, connect_timeout=3))
 
 
-def _content(cursor: Any, details: Details) -> dict[str, list[Any]]:
+def lasting_content(cursor: Any, until: str) -> dict[str, list[Any]]:
+    """What each table has of before a moment (naive, UTC): rows, and a checksum over what lasts."""
     found = {}
     for table, columns in _LASTING.items():
-        cursor.execute(_CONTENT.format(table=table, columns=f"ROW({columns})"), details)
+        cursor.execute(_CONTENT.format(table=table, columns=f"ROW({columns})"), {"until": until})
         found[table] = list(cursor.fetchone())
     return found
 
@@ -131,7 +132,7 @@ def _leave_a_line(studio: Studio, message: str) -> None:
 def _judge(studio: Studio, details: Details) -> list[str]:
     """The database that the secret names has all that was committed before, as it was."""
     with closing(psycopg2.connect(studio.database_url, connect_timeout=3)) as connection:
-        found = _content(connection.cursor(), details)
+        found = lasting_content(connection.cursor(), details["until"])
     findings = [
         f"{table}: what was committed before is not there as it was ({found[table][0]} rows)"
         for table, content in details["content"].items()

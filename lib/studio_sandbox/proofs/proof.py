@@ -20,7 +20,7 @@ class Proven(Protocol):
 @dataclass(frozen=True)
 class Asked:
     """What a proof is asked for. `runs` and `seeds` are 0 for the proof's own number; `drills` are
-    names with commas between, empty: all.
+    names with commas between (of whatever it tries one by one), empty: all.
 
     `home` is a state folder for it alone, where no sandbox runs unless the proof wants one.
     """
@@ -54,6 +54,12 @@ PROOFS: Mapping[str, Proof] = {
         "who applies a plan is killed at random moments; the record tells the truth, "
         "and the plan is resumed to its end",
         "studio_sandbox.proofs.kills:prove",
+    ),
+    "recoveries": Proof(
+        "who recovers a database, a bucket or clears the usage cache is killed at ten points; "
+        "taken up again it comes to the same end, nothing lost, nothing twice, and is undone",
+        "studio_sandbox.proofs.recoveries:prove",
+        sandbox=False,
     ),
     "redaction": Proof(
         "secrets in every encoding through every channel of a real kernel: nothing of them is left",
