@@ -14,6 +14,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +40,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out what is marked long, and say how many that were, unless it is asked for."""
+    """Leave out what is marked long, and say how many that were, unless it is asked for.
+
+    Side by side, what moves comes first: it stays together, and nobody waits for it alone at last.
+    """
+    if hasattr(config, "workerinput"):
+        items.sort(key=lambda item: not _moves(item.path))
     if config.getoption("--long"):
         return
     left_out = [item for item in items if item.get_closest_marker("long")]
@@ -101,6 +107,7 @@ def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> 
         sandbox.reset()
 
 
+@cache
 def _moves(file: Path) -> bool:
     """Whether a file's tests want the sandbox that is not still."""
     return file.suffix == ".py" and MOVING in file.read_text(encoding="utf-8")
