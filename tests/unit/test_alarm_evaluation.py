@@ -31,6 +31,7 @@ def state_of(
     threshold: float = 10,
     namespace: str = BALANCER,
     periods: int = 1,
+    moves_since_s: float = 3600,
 ) -> str:
     """The state of an alarm on 300 s, of values by how many seconds ago they were measured."""
     alarm = Alarm(
@@ -42,7 +43,8 @@ def state_of(
     )  # fmt: skip
     backend = SimpleNamespace(alarms={"errors": alarm})
     put(backend, namespace, "Errors", points)
-    alarm_evaluation.evaluate(backend, NOW, pace=pace)
+    since = NOW - timedelta(seconds=moves_since_s)
+    alarm_evaluation.evaluate(backend, NOW, pace=pace, since=since)
     return str(alarm.state_value)
 
 
@@ -69,6 +71,13 @@ def test_a_sum_over_a_shorter_time_counts_as_one_over_the_whole_period(
     points: list[tuple[float, float]], pace: float, state: str
 ) -> None:
     assert state_of(points, pace=pace) == state
+
+
+def test_until_the_studio_has_moved_for_long_enough_the_whole_period_counts() -> None:
+    """What was seeded has a point a minute: one failure of the first calls would be a share."""
+    assert state_of([(280, 11)], pace=2.5, moves_since_s=60) == "ALARM"
+    assert state_of([(280, 0), (5, 5)], pace=2.5, moves_since_s=60) == "OK"
+    assert state_of([(280, 0), (5, 5)], pace=2.5, moves_since_s=130) == "ALARM"
 
 
 @pytest.mark.parametrize("statistic", ["Average", "Maximum", "Minimum"])

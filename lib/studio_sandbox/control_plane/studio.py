@@ -22,7 +22,6 @@ class Studio:
         self.databases = Databases(config) if config.servers else None
         rds_data.use(self.databases)
         if not config.still:
-            alarm_evaluation.evaluate_at(pace.ALARM_FACTOR)
             ses_account.answer_reviews(pace.MAIL_REVIEW_S)
 
     def seed(self, anchor: datetime) -> None:
@@ -36,6 +35,8 @@ class Studio:
             seed.everything(self.config, anchor, seed=SEED)
             core.seed_ids(SEED + 1 if self.config.still else None)
             self.anchor = anchor
+            if not self.config.still:
+                alarm_evaluation.evaluate_at(pace.ALARM_FACTOR, since=anchor)
 
     def begin_history(self) -> None:
         """The servers are filled too: what happens from now on can be restored."""

@@ -32,15 +32,18 @@ _COMPARISONS: dict[str, tuple[Callable[[float, float], bool], str]] = {
 }
 
 
+_ALWAYS = datetime.min.replace(tzinfo=UTC)
+
+
 class _Clock:
-    """How much faster than on AWS alarms are evaluated: 1 until the Studio moves."""
+    """How much faster than on AWS alarms are evaluated, and since when the Studio moves."""
 
-    pace = 1.0
+    pace, since = 1.0, _ALWAYS
 
 
-def evaluate_at(pace: float) -> None:
-    """From now on a period of an alarm is shorter by this."""
-    _Clock.pace = pace
+def evaluate_at(pace: float, *, since: datetime) -> None:
+    """A period of an alarm is shorter by this, once so much of it was measured `since` then."""
+    _Clock.pace, _Clock.since = pace, since
 
 
 def patch(backend: Any, response: Any) -> None:
@@ -58,32 +61,34 @@ def patch(backend: Any, response: Any) -> None:
 
 def _after_evaluation(look: Callable[[Any], Any]) -> Callable[[Any], Any]:
     def look_now(self: Any) -> Any:
-        evaluate(self.cloudwatch_backend, datetime.now(UTC), pace=_Clock.pace)
+        evaluate(self.cloudwatch_backend, datetime.now(UTC), pace=_Clock.pace, since=_Clock.since)
         return look(self)
 
     return look_now
 
 
-def evaluate(backend: Any, now: datetime, *, pace: float = 1.0) -> None:
+def evaluate(backend: Any, now: datetime, *, pace: float = 1.0, since: datetime = _ALWAYS) -> None:
     """Bring each alarm of a region to the state that its metrics mean at `now`."""
     for alarm in list(backend.alarms.values()):
         held = getattr(alarm, "sandbox_held_until", None)
         if alarm.comparison_operator not in _COMPARISONS or (held and held > now):
             continue
         try:
-            _evaluate(backend, alarm, now, pace)
+            _evaluate(backend, alarm, now, pace, since)
         except SandboxError as error:  # one alarm that cannot be worked out hides no other
             alarm.state_reason = f"Not evaluated: {error}"
     alarm_composites.evaluate(backend)
 
 
-def _evaluate(backend: Any, alarm: Any, now: datetime, pace: float) -> None:
+def _evaluate(backend: Any, alarm: Any, now: datetime, pace: float, since: datetime) -> None:
     queries, value_of = _queries(alarm)
     measured = [query["MetricStat"] for query in queries if "MetricStat" in query]
-    if not all(one["Metric"]["Namespace"].startswith(_DENSE) for one in measured):
-        pace = 1.0
     period_s = max((one["Period"] for one in measured), default=60)
     asked = int(alarm.evaluation_periods)
+    dense = all(one["Metric"]["Namespace"].startswith(_DENSE) for one in measured)
+    looked_at = timedelta(seconds=asked * metrics.shortened(period_s, pace))
+    if not dense or now - looked_at < since:
+        pace = 1.0
     # periods that end with this second, not on the clock: an alarm has not to wait for a full one
     end = now.replace(microsecond=0) + timedelta(seconds=1)
     start = end - timedelta(seconds=asked * metrics.shortened(period_s, pace))
