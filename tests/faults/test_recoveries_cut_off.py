@@ -111,8 +111,8 @@ def test_counters_that_were_half_cleared_are_all_cleared_in_the_end(
     studio.hush()
     cache, pattern = studio.redis, "usage:*:*:*"
 
-    def counters() -> dict[str, str]:
-        keys = list(cache.scan_iter(pattern, count=1000))
+    def counters() -> dict[str, Any]:
+        keys: list[Any] = list(cache.scan_iter(pattern, count=1000))
         return dict(zip(keys, cache.mget(keys), strict=True)) if keys else {}
 
     wanted = counters()

@@ -59,6 +59,20 @@ def test_no_more_than_the_most_and_not_while_suspended(moving: MovingStudio) -> 
     moving.until(lambda: desired(moving) > 4, "it scales again")
 
 
+@pytest.mark.timeout(120)
+def test_what_is_above_the_most_is_brought_down_to_it_at_once(moving: MovingStudio) -> None:
+    scaling = moving.client("application-autoscaling")
+    scaling.register_scalable_target(
+        ServiceNamespace="ecs", ResourceId=RESOURCE, ScalableDimension="ecs:service:DesiredCount",
+        MinCapacity=0, MaxCapacity=0,
+    )  # fmt: skip
+    known = len(activities(moving))
+    moving.until(lambda: desired(moving) < 3, "it scales in", within_s=90)
+    assert desired(moving) == 0
+    assert activities(moving)[0]["Description"] == "Setting desired count to 0."
+    assert len(activities(moving)) == known + 1
+
+
 def test_a_cpu_that_is_asked_for_more_than_it_has_is_felt_in_latencies(
     moving: MovingStudio,
 ) -> None:

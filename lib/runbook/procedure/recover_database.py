@@ -284,14 +284,18 @@ class Recovery:
         )
 
     def _stop(self, one: Scaled) -> tuple[Change, ...]:
-        """No task, and none that auto scaling may start or keep: were it still free to move the
-        number of tasks, a plan that was cut off here would find another than the one it keeps."""
+        """No task, and then a range in which auto scaling starts none.
+
+        In this order: a range that is moved first leaves auto scaling free to move the number of
+        tasks, and a plan that is cut off there finds another than the one it keeps. An undo
+        restores the range first, outside of which the number would not last.
+        """
         if not self.stop_writes:
             return ()
         none: tuple[Change, ...] = ()
         if one.scaling:
             none = autoscaling.plan_range(one.scaling, min_capacity=0, max_capacity=0).changes
-        return (*none, *ecs.plan_scale(one.service, desired_count=0).changes)
+        return (*ecs.plan_scale(one.service, desired_count=0).changes, *none)
 
     def _counts(self) -> str:
         """How many tasks each consumer has, and its range, as a tag can hold it.

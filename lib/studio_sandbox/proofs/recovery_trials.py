@@ -169,18 +169,29 @@ class Corrupted(_Drilled):
 
 
 class Snapshot(Corrupted):
-    """Nothing is broken: the newest snapshot is restored beside the one that serves."""
+    """Nothing is broken: a snapshot is taken, and restored beside the one that serves."""
 
     slug = "restore-database"
 
     def break_it(self) -> dict[str, str]:
         self._clusters, self._versions = self._read_clusters(), self._read_versions()
-        taken = self.studio.aws("rds").describe_db_cluster_snapshots(SnapshotType="automated")
-        newest = max(taken["DBClusterSnapshots"], key=lambda one: one["SnapshotCreateTime"])
-        self._kept = self._content(newest["SnapshotCreateTime"])
+        self._kept = self._content(datetime.now(UTC))
+        self._take("before-the-kills")
         self._now = self._content(datetime.now(UTC))
         self.broken = world.read(self.studio)
-        return {"snapshot": newest["DBClusterSnapshotIdentifier"]}
+        return {"snapshot": "before-the-kills"}
+
+    def _take(self, name: str) -> None:
+        rds = self.studio.aws("rds")
+        rds.create_db_cluster_snapshot(
+            DBClusterSnapshotIdentifier=name, DBClusterIdentifier=names.DATABASE_CLUSTER
+        )
+
+        def taken() -> bool:
+            found = rds.describe_db_cluster_snapshots(DBClusterSnapshotIdentifier=name)
+            return bool(found["DBClusterSnapshots"][0]["Status"] == "available")
+
+        self.studio.until(taken, "a snapshot")
 
     def judge(self) -> list[str]:
         found = list(self._judge_clusters())
