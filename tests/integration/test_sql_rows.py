@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 import sqlalchemy
 from tests.support import Bench, environment_in
@@ -15,7 +16,7 @@ from tests.support import Bench, environment_in
 from runbook.change import undo
 from runbook.change.plan import Plan
 from runbook.change.saved import SavedPlan
-from runbook.errors import PlanStale
+from runbook.errors import NotVerified, PlanStale
 from runbook.record.runs import Run
 from runbook.studio import jobs, rows
 from studio_sandbox.box import Box
@@ -182,3 +183,93 @@ def test_an_interrupt_in_the_middle_of_a_chunk_leaves_no_open_intent(
     with bench.unchanged(), pytest.raises(KeyboardInterrupt):
         bench.door(run).apply(planned)
     assert Run(run.store, run.id).journal.unresolved() == []
+
+
+def execute(bench: Bench, statement: str) -> None:
+    with bench.clients.database_writer.begin() as connection:
+        connection.execute(sqlalchemy.text(statement))
+
+
+@pytest.mark.parametrize("what_it_does", ["RETURN NULL", "RETURN OLD"])
+def test_a_row_that_the_server_leaves_as_it_was_is_not_verified(
+    bench: Bench, what_it_does: str
+) -> None:
+    planned = planned_requeue(bench)
+    keys = keys_of(planned)
+    execute(
+        bench,
+        "CREATE FUNCTION stays() RETURNS trigger LANGUAGE plpgsql AS "
+        f"$$ BEGIN {what_it_does}; END $$",
+    )
+    execute(
+        bench,
+        "CREATE TRIGGER stays BEFORE UPDATE ON jobs FOR EACH ROW "
+        f"WHEN (OLD.id = '{keys[3]}') EXECUTE FUNCTION stays()",
+    )
+    try:
+        with pytest.raises(NotVerified, match="1 of 12 rows of jobs"):
+            bench.door().apply(planned)
+    finally:
+        execute(bench, "DROP TRIGGER stays ON jobs; DROP FUNCTION stays")
+    assert states(bench, keys)[keys[3]] == "processing"
+
+
+def test_a_row_that_was_written_again_at_once_has_moved_on_or_is_found_elsewhere(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    planned = planned_requeue(bench)
+    keys = keys_of(planned)
+    verify = rows._verify
+
+    def after_others(*arguments: Any) -> int:
+        complete(bench, keys[0])
+        execute(bench, f"UPDATE jobs SET payload_json = '{{}}' WHERE id = '{keys[1]}'")  # noqa: S608
+        return verify(*arguments)
+
+    monkeypatch.setattr(rows, "_verify", after_others)
+    (actual,) = bench.door().apply(planned).actual
+    assert (actual.found["rows"], actual.found["as_left"]) == (STUCK, STUCK - 1)
+
+
+def test_rows_of_a_table_in_partitions_are_told_apart_by_their_keys(bench: Bench) -> None:
+    """The first rows of two partitions have the same place."""
+    parted = rows.Table("parted", key="id", stamp="", columns=("status",))
+    execute(bench, "CREATE TABLE parted (id int PRIMARY KEY, status text) PARTITION BY LIST (id)")
+    try:
+        for n in range(4):
+            execute(bench, f"CREATE TABLE parted_{n} PARTITION OF parted FOR VALUES IN ({n})")
+        execute(bench, "INSERT INTO parted SELECT n, 'old' FROM generate_series(0, 3) AS n")
+        before, after = {"status": "old"}, {"status": "new"}
+        listed = [{"key": key, "before": before, "after": after} for key in ("1", "2")]
+        change = rows.plan_update(parted, listed, before=before, after=after)
+        (actual,) = bench.door().apply(bench.save(change)).actual
+
+        with bench.clients.database.connect() as connection:
+            query = sqlalchemy.text("SELECT id, status FROM parted ORDER BY id")
+            found: Any = connection.execute(query).all()
+        assert dict(found) == {0: "old", 1: "new", 2: "new", 3: "old"}
+        assert (actual.found["rows"], actual.found["as_left"]) == (2, 2)
+    finally:
+        execute(bench, "DROP TABLE parted")
+
+
+def test_stuck_jobs_are_copied_out_with_the_types_that_a_fetch_gives(bench: Bench) -> None:
+    execute(
+        bench,
+        "UPDATE jobs SET user_id = (SELECT id FROM users LIMIT 1), updated_at = "
+        "date_trunc('second', updated_at) WHERE id IN "
+        "(SELECT id FROM jobs WHERE status = 'processing' LIMIT 5)",
+    )
+    found = jobs.find_stuck(bench.clients.database, older_than_minutes=60)
+    with bench.clients.database.connect() as connection:
+        query = sqlalchemy.text(
+            "SELECT id::text, user_id::text, kind, status, created_at, updated_at, 1 AS attempts "
+            "FROM jobs WHERE status = 'processing' ORDER BY updated_at, id"
+        )
+        fetched = pd.read_sql_query(query, connection)
+
+    pd.testing.assert_frame_equal(found.drop(columns="age_minutes"), fetched)
+    assert (found.age_minutes > 60).all()
+    none = jobs.find_stuck(bench.clients.database, older_than_minutes=60 * 24 * 365)
+    assert list(none.columns) == list(found.columns)
+    assert (len(none), none.updated_at.dtype) == (0, found.updated_at.dtype)

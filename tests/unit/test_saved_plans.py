@@ -14,7 +14,7 @@ from tests.support import COLLEAGUE, PLANNER, THIRD, SetClock, begin, environmen
 from runbook import secret
 from runbook.change import saved
 from runbook.change.plan import Change, Plan, RowSet
-from runbook.change.saved import SavedPlan
+from runbook.change.saved import RowFile, SavedPlan
 from runbook.clients import Identity
 from runbook.errors import (
     ApprovalMissing,
@@ -295,3 +295,28 @@ def test_a_plan_that_was_resumed_to_its_end_is_used_up(
     assert made.used_by() == second.id
     with pytest.raises(PlanStale, match=second.id):
         made.use(begin(environment, clock=clock), clock.now())
+
+
+def test_what_rows_have_in_common_stands_once_and_each_is_read_whole() -> None:
+    every = {"before": {"s": "old"}, "after": {"s": "new", "at": None}}
+    told = [{"key": n, "before": {"at": n}} for n in range(4000)]  # more than is read at once
+    told[7]["after"] = {"at": 7}
+    made = RowSet.of({"table": "t"}, told, every=every)
+    before = [{"s": "old", "at": n} for n in range(4000)]
+    after = [{"s": "new", "at": 7 if n == 7 else None} for n in range(4000)]
+
+    assert made.data.count(b"new") == 1
+    rows = list(RowFile(made.data, swapped=False))
+    assert [row["key"] for row in rows] == list(range(4000))
+    assert [row["before"] for row in rows] == before
+    assert [row["after"] for row in rows] == after
+    back = list(RowFile(made.data, swapped=True))
+    assert [row["before"] for row in back] == after
+    assert [row["after"] for row in back] == before
+
+
+@pytest.mark.parametrize("count", [0, 1, 2])
+def test_a_set_gives_as_many_rows_as_it_was_made_of(count: int) -> None:
+    rows = [{"key": n, "before": "a\nb", "after": {"text": "],\u2028["}} for n in range(count)]
+
+    assert list(RowFile(RowSet.of({"table": "t"}, rows).data, swapped=False)) == rows

@@ -210,11 +210,12 @@ class RowFile:
 
 def _completed(row: Mapping[str, Json], every: Mapping[str, Json]) -> dict[str, Json]:
     """A row with what it has in common with every other."""
-    sides = {
-        side: {**every[side], **row[side]} if side in row else every[side]
-        for side in ("before", "after")
-    }
-    return {**row, **sides}
+    before, after = every["before"], every["after"]
+    if "before" in row:
+        before = {**before, **row["before"]}
+    if "after" in row:
+        after = {**after, **row["after"]}
+    return {**row, "before": before, "after": after}
 
 
 def save(plan: Plan, run: Run, *, by: Identity, now: datetime, holds_for: timedelta) -> SavedPlan:

@@ -1,6 +1,6 @@
-"""A large answer of the database as a DataFrame, by COPY: it takes a third of the time of a fetch.
+"""A large answer of the database as a DataFrame, by COPY: it takes half the time of a fetch.
 
-Text, numbers and timestamps only; a text that is empty reads as none.
+Text, numbers and timestamps without time zone only; a text that is empty reads as none.
 
 Source: https://www.postgresql.org/docs/current/sql-copy.html
 """
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import pandas as pd
     import sqlalchemy
 
-_TIMES, _TEXTS = (1114, 1184), (25, 1042, 1043)  # type numbers of the server, which never change
+_TIME, _TEXTS = 1114, (25, 1042, 1043)  # type numbers of the server, which never change
 
 
 def copy_out(database: sqlalchemy.Engine, query: str, **values: Any) -> pd.DataFrame:
@@ -31,10 +31,10 @@ def copy_out(database: sqlalchemy.Engine, query: str, **values: Any) -> pd.DataF
     answer.seek(0)
     frame = pd.read_csv(
         answer,
-        dtype={name: "str" for name, code in types.items() if code in (*_TEXTS, *_TIMES)},
+        dtype={name: "str" for name, code in types.items() if code in (*_TEXTS, _TIME)},
         keep_default_na=False,
         na_values=[""],
     )
-    for name in (name for name, code in types.items() if code in _TIMES):
-        frame[name] = pd.to_datetime(frame[name], format="ISO8601")
+    for name in (name for name, code in types.items() if code == _TIME):
+        frame[name] = pd.to_datetime(frame[name], format="ISO8601").astype("datetime64[us]")
     return frame

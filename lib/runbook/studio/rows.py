@@ -216,8 +216,8 @@ def _verify(connection: Connection, table: Table, rows: Sequence[Row], there: Pl
 
     source, records = _left_there(table, rows)
     same = _same(table, rows, "after")
-    query = text(f"SELECT t.{table.key}::text FROM {table.name} t, {source} AND {same}")
-    seen = set(connection.execute(query, {**there, "after": records}).scalars())
+    query = text(f"SELECT array_agg(t.{table.key}::text) FROM {table.name} t, {source} AND {same}")
+    seen = set(connection.execute(query, {**there, "after": records}).scalar_one() or ())
     elsewhere = [row for row in rows if row["key"] not in seen]
     if not elsewhere:
         return len(rows)
