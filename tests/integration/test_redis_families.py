@@ -38,6 +38,14 @@ def names(server: redis.Redis, glob: str) -> set[str]:
         ("*:thumb", "{}:thumb", ["1:{}:thumb"]),
         ("thumb:[a]?:*", "thumb:[a]?:{}", ["thumb:a1:{}", "thumb:[a]?:{}:1"]),
         ("thumb", "thumb", ["thumb:{}"]),
+        # a word where the family has an id: another family, which nobody has asked to remove
+        ("thumb:*", "thumb:{}", ["thumb:settings{}", "thumb:v-{}", "thumb:"]),
+        ("thumb:*:*", "thumb:{}:2026-11", ["thumb:{}:size", "thumb:user:{}"]),
+        (
+            "thumb:*",
+            "thumb:0f8fad5b-d9cb-469f-a165-70867728{:04x}",
+            ["thumb:0f8fad5b-d9cb-469f-a165-{:04x}", "thumb:{}f8fad5b"],
+        ),
     ],
 )
 def test_all_names_of_a_family_go_and_those_with_other_parts_stay(

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -29,25 +29,28 @@ if TYPE_CHECKING:
     import redis
 
 KIND = "redis-family"
-_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|[\d-]+", re.IGNORECASE)
+_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|[0-9-]+", re.IGNORECASE)
 _AT_ONCE = 1000  # keys of one SCAN
 _REMOVED_AT_ONCE = 250  # keys of one script, for which everybody else waits
-# KEYS: none. ARGV: cursor, glob, Lua pattern, count, parts of a name. A cluster's shards are not
-# looked at. What the glob lets through has as many parts as the family or more: as long as all of
-# it together has no part too many, no name has to be looked at by itself, which is dearer.
-_REMOVE = """
-local found = redis.call('SCAN', ARGV[1], 'MATCH', ARGV[2], 'COUNT', ARGV[4])
-local gone = found[2]
-local _, colons = string.gsub(table.concat(gone, ':'), ':', ':')
-if colons + 1 ~= #gone * ARGV[5] then
-  local named = {}
-  for _, key in ipairs(gone) do
-    if string.match(key, ARGV[3]) then named[#named + 1] = key end
+_UUID = "%-".join("%x" * length for length in (8, 4, 4, 4, 12))
+# KEYS: none. ARGV: cursor, glob, the family with numbers for ids, with anything for ids (both as
+# Lua matches it), count. A cluster's shards are not looked at. The glob also lets through names
+# with more parts, and with a word where the family has an id: they are another family's.
+_REMOVE = f"""
+local function are_ids(...)
+  local parts = {{...}}
+  for _, part in ipairs(parts) do
+    if string.find(part, '[^%d-]') and not string.find(part, '^{_UUID}$') then return false end
   end
-  gone = named
+  return #parts > 0
+end
+local found = redis.call('SCAN', ARGV[1], 'MATCH', ARGV[2], 'COUNT', ARGV[5])
+local gone = {{}}
+for _, key in ipairs(found[2]) do
+  if string.find(key, ARGV[3]) or are_ids(string.match(key, ARGV[4])) then gone[#gone + 1] = key end
 end
 if #gone > 0 then redis.call('UNLINK', unpack(gone)) end
-return {found[1], #gone}
+return {{found[1], #gone}}
 """
 
 
@@ -103,7 +106,8 @@ def remove(redis: redis.Redis, pattern: str) -> int:
     """Remove all keys of a family; how many. Safe to be cut off, and to be repeated."""
     cursor, removed = "0", 0
     script = redis.register_script(_REMOVE)
-    family = (_glob(pattern), _lua(pattern), _REMOVED_AT_ONCE, pattern.count(":") + 1)
+    names = (_lua(pattern, "[%d-]+"), _lua(pattern, "([^:]+)"))
+    family = (_glob(pattern), *names, _REMOVED_AT_ONCE)
     while True:
         answer: Any = script(args=[cursor, *family])
         cursor, gone = str(answer[0]), int(answer[1])
@@ -117,10 +121,10 @@ def _glob(pattern: str) -> str:
     return "*".join(re.sub(r"([\[\]?\\^])", r"\\\1", part) for part in pattern.split("*"))
 
 
-def _lua(pattern: str) -> str:
+def _lua(pattern: str, part: str) -> str:
     """The family as Lua matches it: an asterisk is one part of a name, and not several."""
-    parts = (re.sub(r"(\W)", r"%\1", part) for part in pattern.split("*"))
-    return f"^{'[^:]*'.join(parts)}$"
+    parts = (re.sub(r"(\W)", r"%\1", one) for one in pattern.split("*"))
+    return f"^{part.join(parts)}$"
 
 
 def _queued(redis: redis.Redis, queues: Iterable[str], broker: Iterable[str]) -> dict[str, int]:
@@ -138,13 +142,13 @@ def _queued(redis: redis.Redis, queues: Iterable[str], broker: Iterable[str]) ->
 # the kind of change
 
 
-def _count(redis: redis.Redis, pattern: str) -> int:
+def _names(redis: redis.Redis, pattern: str) -> Iterator[str]:
     names = redis.scan_iter(match=_glob(pattern), count=_AT_ONCE)
-    return sum(family_of(str(name)) == pattern for name in names)
+    return (str(name) for name in names if family_of(str(name)) == pattern)
 
 
 def _read(clients: Clients, target: str) -> Json:
-    return {"keys": _count(clients.redis, target.removeprefix("redis:"))}
+    return {"keys": sum(1 for _ in _names(clients.redis, target.removeprefix("redis:")))}
 
 
 def _apply(clients: Clients, change: Change, intent: Intent) -> None:
@@ -154,8 +158,8 @@ def _apply(clients: Clients, change: Change, intent: Intent) -> None:
 
 def _judge(clients: Clients, change: Change, rows: Rows | None) -> Judgement:
     """To do while there is a key: their number moves by itself."""
-    found = clients.redis.scan_iter(match=_glob(change.target.removeprefix("redis:")), count=1000)
-    return Judgement("to do" if next(iter(found), None) else "holds")
+    left = next(_names(clients.redis, change.target.removeprefix("redis:")), None)
+    return Judgement("to do" if left is not None else "holds")
 
 
 def _settled(clients: Clients, change: Change, intent: Intent) -> bool | None:
