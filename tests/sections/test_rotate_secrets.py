@@ -42,6 +42,14 @@ def restarted(studio: MovingStudio, since: dict[str, str]) -> set[str]:
     return {name for name, one in deployments(studio).items() if one != since[name]}
 
 
+def all_tasks_read_it(studio: MovingStudio, service: str, secret: str) -> bool:
+    """Whether a service's tasks have started since a secret changed, once the old ones are gone."""
+    studio.until(lambda: len(studio.service(service)["deployments"]) == 1, "the old tasks are gone")
+    (deployment,) = studio.service(service)["deployments"]
+    changed = studio.client("secretsmanager").describe_secret(SecretId=secret)["LastChangedDate"]
+    return bool(deployment["createdAt"] >= changed)
+
+
 @pytest.fixture
 def key_file(tmp_path: Path) -> Path:
     file = tmp_path / "new-key"
@@ -152,12 +160,7 @@ def test_cut_off_after_it_is_current_and_resumed_it_is_stored_once_and_read(
     versions = studio.client("secretsmanager").list_secret_version_ids(SecretId=OPENAI)["Versions"]
     assert len(versions) == 2
     assert value(studio) == KEY
-    made = studio.client("secretsmanager").describe_secret(SecretId=OPENAI)["LastChangedDate"]
-    studio.until(
-        lambda: len(studio.service(names.GATEWAY)["deployments"]) == 1, "the old tasks are gone"
-    )
-    (deployment,) = studio.service(names.GATEWAY)["deployments"]
-    assert deployment["createdAt"] >= made
+    assert all_tasks_read_it(studio, names.GATEWAY, OPENAI)
 
 
 def test_the_sessions_secret_is_drawn_and_a_stale_plan_changes_nothing(
