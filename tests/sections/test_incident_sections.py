@@ -106,7 +106,7 @@ def test_the_post_mortem_is_a_draft_of_what_is_known_and_closes_it(
         studio.box.folder.parent / f"record/sandbox/runs/{done['run_id']}/post-mortem.md"
     ).read_text(encoding="utf-8")
     assert draft.startswith("# Post-mortem: ALB 5xx Errors > 10 in 5 min")
-    assert "user/oncall made 1 changes past the runbook: ecs UpdateService" in draft
+    assert "user/oncall made 1 change past the runbook: ecs UpdateService" in draft
     assert "requests failed" in draft
     assert "Give the runbook a way to do what went past it: ecs UpdateService" in draft
     assert shown(studio, incident)["status"] == "closed"
