@@ -4,7 +4,8 @@ It is started before anything is collected: the cells of notebooks see no fixtur
 that need none (below), `--no-sandbox` or `RUNBOOK_TEST_NO_SANDBOX` do without. It is tied to this
 process: even a pytest that is killed leaves no server behind.
 
-With `-n 2 --dist loadfile` files are tested side by side, each process with a sandbox of its own.
+With `-n 2 --dist loadfile` files are tested side by side, each process with a sandbox of its own,
+and with one more that moves.
 """
 
 from __future__ import annotations
@@ -16,7 +17,6 @@ import tempfile
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -42,7 +42,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave out what is marked long, and say how many that were, unless it is asked for.
 
-    Side by side, what moves comes first: it stays together, and nobody waits for it alone at last.
+    Side by side, what moves comes first, since it takes longest.
     """
     if hasattr(config, "workerinput"):
         items.sort(key=lambda item: not _moves(item.path))
@@ -51,22 +51,6 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     left_out = [item for item in items if item.get_closest_marker("long")]
     items[:] = [item for item in items if item not in left_out]
     config.hook.pytest_deselected(items=left_out)
-
-
-def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Side by side, a file stays whole, and a folder's files that look at what moves stay together.
-
-    Each process that has some starts one more sandbox, and one that moves costs a part of a core.
-    """
-    from xdist.scheduler import LoadFileScheduling
-
-    class Scheduling(LoadFileScheduling):  # type: ignore[misc]  # xdist has no types
-        def _split_scope(self, nodeid: str) -> str:
-            file = str(super()._split_scope(nodeid))
-            moves = _moves(config.rootpath / file)
-            return f"what moves in {Path(file).parent}" if moves else file
-
-    return Scheduling(config, log)
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:
