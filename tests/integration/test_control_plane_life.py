@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import stat
 from collections.abc import Callable
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -70,6 +71,24 @@ def test_reset_moves_everything_to_another_anchor(fresh_control_plane: Any) -> N
     events = fresh_control_plane.client("logs").filter_log_events(logGroupName=group)["events"]
     end_ms = 1777636800000
     assert end_ms - 3_600_000 <= events[0]["timestamp"] <= events[-1]["timestamp"] < end_ms
+
+
+@pytest.mark.parametrize("time", ["00:00", "01:36", "01:37", "01:50", "02:03", "12:00", "23:59"])
+def test_at_any_time_of_day_backups_were_taken_and_copied_before_now(
+    fresh_control_plane: Any, time: str
+) -> None:
+    anchor = datetime.fromisoformat(f"2026-05-01T{time}:00+00:00")
+    fresh_control_plane.control("POST", "reset", {"anchor": anchor.isoformat()})
+
+    def ages(region: str) -> list[timedelta]:
+        rds = fresh_control_plane.client("rds", region=region)
+        found = rds.describe_db_cluster_snapshots()["DBClusterSnapshots"]
+        return sorted(anchor - one["SnapshotCreateTime"] for one in found)
+
+    assert len(ages("eu-central-1")) == 9
+    assert timedelta(0) <= ages("eu-central-1")[0] < timedelta(days=1)
+    newest, before = ages("eu-west-1")
+    assert timedelta(0) <= newest < timedelta(days=1) == before - newest
 
 
 @pytest.mark.parametrize("end", ["stdin", "SIGTERM"])

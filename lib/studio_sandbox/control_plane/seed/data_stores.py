@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
+from itertools import islice
 from urllib.parse import urlsplit
 
 from studio_sandbox.control_plane import names
@@ -15,6 +16,7 @@ _RETENTION_DAYS = 7
 _SUBNET_GROUP, _PARAMETER_GROUP = "ai-studio-db-subnets", "ai-studio-aurora-pg16"
 _FAMILY = "aurora-postgresql16"
 _COPIES_KEPT = 2  # days, in the backup region
+_COPY_TAKES = timedelta(minutes=26)
 _MANUAL_AGES_DAYS = {"pre-migration": 33, "manual": 12}
 
 
@@ -95,14 +97,15 @@ def seed_copies(world: World, network: Network) -> None:
     aurora = Aurora(world.account, world.config.backup_region)
     aurora.subnet_group(_SUBNET_GROUP, network.private)
     aurora.parameter_group(_PARAMETER_GROUP, family=_FAMILY)
-    for day in range(_COPIES_KEPT):
-        taken = _backup_of(world, day)
+    backups = (_backup_of(world, day) for day in range(_RETENTION_DAYS))
+    arrived = (taken for taken in backups if taken + _COPY_TAKES <= world.anchor)
+    for taken in islice(arrived, _COPIES_KEPT):
         aurora.snapshot_copy(
             f"{names.DATABASE_CLUSTER}-copy-{taken:%Y%m%d}",
             of=_automated(taken),
             source_region=world.region,
             zones=network.zones,
-            copied=taken + timedelta(minutes=26),
+            copied=taken + _COPY_TAKES,
         )
 
 
