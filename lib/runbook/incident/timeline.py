@@ -122,9 +122,9 @@ class Timeline:
     def says(self) -> str:
         """How much is known, in one line."""
         past = f", {len(self.outside)} of them changes past the runbook" if self.outside else ""
-        gaps = f"; {len(self.gaps)} gaps" if self.gaps else ""
+        gaps = f"; {_so_many(len(self.gaps), 'gap')}" if self.gaps else ""
         lost = f"; not seen: {', '.join(self.not_seen)}" if self.not_seen else ""
-        return f"{len(self.moments)} moments{past}{gaps}{lost}"
+        return f"{_so_many(len(self.moments), 'moment')}{past}{gaps}{lost}"
 
     def findings(self) -> dict[str, Any]:
         """The timeline as data, with `status` and the sentence `says`."""
@@ -305,3 +305,7 @@ def _of_cloudtrail(clients: Clients, since: datetime, until: datetime) -> list[M
         Moment(one.at, "cloudtrail", one.who, one.says, outside=not one.run, run=one.run)
         for one in calls
     ]
+
+
+def _so_many(count: int, what: str) -> str:
+    return f"{count} {what}" if count == 1 else f"{count} {what}s"

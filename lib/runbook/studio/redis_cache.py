@@ -26,7 +26,7 @@ from runbook.change.plan import Change, Json, Plan, RowSet
 from runbook.clients import Clients
 from runbook.errors import NotVerified, Refused
 from runbook.record.journal import Intent
-from runbook.studio.pieces import in_chunks, some
+from runbook.studio.pieces import in_chunks, judged, some
 
 if TYPE_CHECKING:
     import redis
@@ -260,18 +260,10 @@ def _expired(row: Row) -> bool:
 
 
 def _judge(clients: Clients, change: Change, rows: Rows | None) -> Judgement:
-    """To do while one key is as planned; in place when all of them are; else it has moved."""
     if rows is None:
         return Judgement("moved", ("its keys are not on record",))
-    moved: list[str] = []
-    for chunk in in_chunks(rows, CHUNK):
-        states = _states(clients.redis, chunk)
-        if "before" in states:
-            return Judgement("to do")
-        moved += [row["key"] for row, state in zip(chunk, states, strict=True) if state == "moved"]
-    if not moved:
-        return Judgement("holds")
-    return Judgement("moved", (f"none is as it was when this was planned; changed: {some(moved)}",))
+    redis = clients.redis
+    return judged(rows, lambda piece: _states(redis, piece), chunk=CHUNK)
 
 
 def _settled(clients: Clients, change: Change, intent: Intent) -> bool | None:

@@ -25,7 +25,7 @@ from runbook.change.plan import Change, Json, RowSet
 from runbook.clients import Clients
 from runbook.errors import NotVerified
 from runbook.record.journal import Intent
-from runbook.studio.pieces import in_chunks, some
+from runbook.studio.pieces import in_chunks, judged, some
 from runbook.studio.s3 import Version
 
 KIND = "s3-objects"
@@ -191,18 +191,9 @@ def _apply_chunk(bucket: _Bucket, chunk: Sequence[tuple[int, Row]], steps: Steps
 
 
 def _judge(clients: Clients, change: Change, rows: Rows | None) -> Judgement:
-    """To do while one key is as planned; in place when all of them are; else it has moved."""
     if rows is None:
         return Judgement("moved", ("its keys are not on record",))
-    bucket, moved = _Bucket(clients, rows.header), list[str]()
-    for chunk in in_chunks(rows, CHUNK):
-        states = bucket.states(chunk)
-        if "before" in states:
-            return Judgement("to do")
-        moved += [row["key"] for row, state in zip(chunk, states, strict=True) if state == "moved"]
-    if not moved:
-        return Judgement("holds")
-    return Judgement("moved", (f"none is as it was when planned; changed: {some(moved)}",))
+    return judged(rows, _Bucket(clients, rows.header).states, chunk=CHUNK)
 
 
 def _settled(clients: Clients, change: Change, intent: Intent) -> bool | None:
