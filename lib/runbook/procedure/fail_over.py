@@ -572,7 +572,8 @@ def _copied(there: Clients, now: datetime, named: str) -> Source:
         missing = "the environment's failover says nothing of the database"
     else:
         setup, missing = _like(there, wanted, newest.name)
-    loss = math.ceil((now - taken).total_seconds() / 60)
+    # one that is younger than now was taken by another clock: that says nothing of what is lost
+    loss = math.ceil((now - taken).total_seconds() / 60) if taken <= now else None
     says = f"the newest copied snapshot is of {taken:%Y-%m-%d %H:%M} UTC"
     if setup is None:
         return Source(f"{says}, but {missing}", loss)
