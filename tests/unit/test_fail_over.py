@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,8 +15,10 @@ from runbook.change.kinds import kind_of
 from runbook.change.plan import Change
 from runbook.clients import Clients
 from runbook.errors import BadInput
+from runbook.procedure import fail_over
 from runbook.procedure.fail_over import Failover, Name, Source, Spare
-from runbook.studio import ecs
+from runbook.studio import aurora_backups, ecs
+from runbook.studio.aurora_backups import Snapshot
 from runbook.studio.autoscaling import Scaling
 from runbook.studio.ecs import Service
 from runbook.studio.route53 import Record
@@ -126,3 +130,21 @@ def test_a_change_that_names_a_region_is_read_there(monkeypatch: pytest.MonkeyPa
     with pytest.raises(ConnectionError):
         kind_of(moved).read(Clients(ENVIRONMENT), moved.target)
     assert asked == ["there"]
+
+
+@pytest.mark.parametrize(("minutes_ago", "lost"), [(30, 30), (0, 0), (-10, None)])
+def test_a_copy_that_another_clock_dated_after_now_leaves_the_loss_unknown(
+    monkeypatch: pytest.MonkeyPatch, minutes_ago: int, lost: int | None
+) -> None:
+    now = datetime(2026, 5, 1, 1, 50, tzinfo=UTC)
+    copy = Snapshot(
+        "copy", "db", "manual", "available", now - timedelta(minutes=minutes_ago), 1, True
+    )
+    monkeypatch.setattr(aurora_backups, "read_snapshots", lambda *_, **__: (copy,))
+    nothing_said = ENVIRONMENT.failover.model_copy(update={"database": None})
+    there: Any = SimpleNamespace(
+        environment=ENVIRONMENT.model_copy(update={"failover": nothing_said}),
+        aws=lambda _: None,
+        region="eu-west-1",
+    )
+    assert fail_over._copied(there, now, "").loss_minutes == lost
