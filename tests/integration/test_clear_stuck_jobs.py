@@ -18,6 +18,7 @@ import nbformat
 import psutil
 import psycopg2
 import pytest
+from tests.commands import command
 
 from runbook import settings
 from runbook.record.runs import Run, store_of
@@ -37,9 +38,7 @@ class Told:
 
 
 def runbook(*arguments: str) -> Told:
-    done = subprocess.run(
-        [*RUNBOOK, *arguments, "--json"], capture_output=True, text=True, check=False, timeout=120
-    )
+    done = command(*arguments, "--json")
     return Told(done.returncode, json.loads(done.stdout or "null"), done.stderr)
 
 

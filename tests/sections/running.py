@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable
 from typing import Any, Protocol
 
+from tests.commands import command
 from tests.moving_studio import MovingStudio
 
 from studio_sandbox.box import Box
@@ -70,14 +71,7 @@ def resume(studio: MovingStudio, slug: str, digest: str, *, within_s: float = 24
 
 
 def _ran(studio: Boxed, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-P", "-m", "runbook", *arguments],
-        env={**os.environ, "RUNBOOK_HOME": str(studio.box.folder.parent)},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=600,
-    )
+    return command(*arguments, variables={"RUNBOOK_HOME": str(studio.box.folder.parent)})
 
 
 def run(studio: Boxed, slug: str, *, apply: str = "", **parameters: Any) -> dict[str, Any]:

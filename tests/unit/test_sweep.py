@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import pytest
@@ -19,7 +18,7 @@ def ended(verdict: str = "succeeded", code: int = 0, status: str | None = "ok") 
 
 
 def row(*told: Any, fail_on: str = "") -> dict[str, Any]:
-    return sweep._row("s", json.dumps(ended(*told)), "", fail_on)
+    return sweep._row(ended(*told), fail_on)
 
 
 def test_what_did_not_end_well_comes_first_then_what_was_found() -> None:
@@ -50,11 +49,6 @@ def test_findings_count_from_where_fail_on_says(status: str, fail_on: str, code:
     assert exit_code_for(ended("succeeded", 0, status), fail_on) == code
     assert row("succeeded", 0, status, fail_on=fail_on)["exit_code"] == code
     assert exit_code_for(ended("failed", 1, status), fail_on) == 1
-
-
-def test_a_run_that_wrote_no_json_is_unknown_with_its_last_word() -> None:
-    found = sweep._row("s", "", "starting\nKilled\n", "")
-    assert (found["verdict"], found["exit_code"], found["says"]) == ("unknown", 3, "Killed")
 
 
 def test_only_sections_that_read_are_marked() -> None:

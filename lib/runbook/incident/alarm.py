@@ -24,7 +24,7 @@ from runbook.errors import BadInput, RunbookError
 from runbook.incident.room import Room, open_room, open_rooms
 from runbook.procedure.assess.suspect import Step
 from runbook.record.store import Store
-from runbook.run.sweep import run_command
+from runbook.run.sweep import run_section
 from runbook.settings import Environment, WantedAlarm
 from runbook.studio import cloudwatch
 
@@ -144,7 +144,7 @@ def answer(store: Store, clients: Clients, event: AlarmEvent) -> Answered:
     asked = {ASSESS: {}, about.section: given}
     with ThreadPoolExecutor(len(asked), thread_name_prefix="alarm") as pool:
         rows = pool.map(
-            lambda slug: run_command(
+            lambda slug: run_section(
                 slug, environment.name, parameters=asked[slug], incident=room.id
             ),
             asked,

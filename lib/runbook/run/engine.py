@@ -45,6 +45,7 @@ from runbook.run.request import Request
 from runbook.run.runner import Watch
 from runbook.run.sections import source_of
 from runbook.run.verdict import Stop, seal
+from runbook.run.waiting import KernelInWaiting
 
 NOTICE = "runbook-verdict"  # the tag of the cells that we add
 _PATIENCE_S = 10.0  # for the kernel to reach a safe point after a signal
@@ -85,6 +86,7 @@ class RunbookEngine(Engine):  # type: ignore[misc]
         input_path="",
         run: Run | None = None,
         watch: Watch = lambda event, text: None,
+        waiting: KernelInWaiting | None = None,
         execution_timeout=None,
         start_timeout=60,
         **_settings,
@@ -107,7 +109,7 @@ class RunbookEngine(Engine):  # type: ignore[misc]
         deadline = _Deadline(cell_s, limits.timeout_s)
         signals = _Signals()
         manager = _Manager(nb, run, output_path=output_path, progress_bar=progress_bar, watch=watch)
-        stop = _execute(manager, run, deadline, signals, start_timeout=start_timeout)
+        stop = _execute(manager, run, deadline, signals, waiting, start_timeout=start_timeout)
         with signals.held_off():
             sealed = seal(run, stop, finish=manager.finish)
         if output_path:
@@ -302,7 +304,13 @@ class _Deadline:
 
 
 def _execute(
-    manager: _Manager, run: Run, deadline: _Deadline, signals: _Signals, *, start_timeout: float
+    manager: _Manager,
+    run: Run,
+    deadline: _Deadline,
+    signals: _Signals,
+    waiting: KernelInWaiting | None,
+    *,
+    start_timeout: float,
 ) -> Stop | None:
     """Run the cells; returns why it stopped before the last one, or None."""
     client = _Client(
@@ -315,7 +323,9 @@ def _execute(
         startup_timeout=start_timeout,
         log=logger,
     )
-    manager.kernel = client.create_kernel_manager().confided
+    kernel = client.create_kernel_manager()
+    kernel.waiting = waiting
+    manager.kernel = kernel.confided
     try:
         with signals.as_exceptions():
             manager.notebook_start()

@@ -12,6 +12,7 @@ from runbook.errors import RunbookError
 from runbook.record.runs import Run
 from runbook.run import request
 from runbook.run.request import Request
+from runbook.run.waiting import KernelInWaiting
 
 Watch = Callable[[str, str], None]  # an event (`run`, `step`) and its text
 _SHOWN = (
@@ -38,6 +39,15 @@ def run(asked: Request, watch: Watch = lambda event, text: None) -> dict[str, An
     `watch(event, text)` hears of each step as it begins. Raises RecordUnavailable when the run
     cannot be put on record: then nothing was begun.
     """
+    waiting = KernelInWaiting.begin()  # first: the kernel and we load side by side
+    try:
+        return _executed(asked, watch, waiting)
+    finally:
+        if waiting:
+            waiting.dismiss()
+
+
+def _executed(asked: Request, watch: Watch, waiting: KernelInWaiting | None) -> dict[str, Any]:
     import papermill
 
     from runbook.run.engine import SectionEnded
@@ -54,6 +64,7 @@ def run(asked: Request, watch: Watch = lambda event, text: None) -> dict[str, An
             progress_bar=False,
             run=begun,
             watch=watch,
+            waiting=waiting,
         )
     return summary(begun)
 

@@ -1,24 +1,23 @@
 """The sweep: every read-only section marked for it, side by side, one table, worst first.
 
-A section is marked by `runbook.sweep: true` in its notebook's metadata. Each runs as a command of
-its own: a notebook's kernel wants its own working folder, and one that dies takes nobody along.
+A section is marked by `runbook.sweep: true` in its notebook's metadata. Each runs in a process of
+its own (`runbook.run.warm`): a notebook's kernel wants its own working folder, and one that dies
+takes nobody along.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from typing import Any
 
 from runbook.errors import BadInput
+from runbook.run import warm
 from runbook.run.sections import Section, sections
 from runbook.run.verdict import exit_code_for
-from runbook.settings import checkout
 
 _WORST_FIRST = ("unknown", "failed", "refused", "critical", "warning", "ok")
 _EXITS_WORST_FIRST = (3, 1, 2, 4, 0)
@@ -56,7 +55,7 @@ def sweep(
     rows = []
     with ThreadPoolExecutor(jobs or min(os.cpu_count() or 1, _MOST_JOBS)) as pool:
         begun = [
-            pool.submit(run_command, section.slug, environment, fail_on=fail_on)
+            pool.submit(run_section, section.slug, environment, fail_on=fail_on)
             for section in to_run
         ]
         for done in as_completed(begun):
@@ -77,7 +76,7 @@ def exit_code(rows: Iterable[Mapping[str, Any]]) -> int:
     return next((code for code in _EXITS_WORST_FIRST if code in codes), 0)
 
 
-def run_command(
+def run_section(
     slug: str,
     environment: str,
     *,
@@ -85,37 +84,21 @@ def run_command(
     parameters: Mapping[str, Any] | None = None,
     incident: str = "",
 ) -> dict[str, Any]:
-    """Run a section headless as a command of its own; what came of it, as a row of `sweep`."""
+    """Run a section headless in a process of its own; what came of it, as a row of `sweep`."""
     began = time.monotonic()
-    command = [sys.executable, "-P", "-m", "runbook", "run", slug, "--json"]
-    for name, value in (parameters or {}).items():
-        command += ["-p", name, value if isinstance(value, str) else json.dumps(value)]
-    if incident:
-        command += ["--incident", incident]
-    done = subprocess.run(
-        [*command, "--environment", environment],
-        cwd=checkout(),
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    return _row(slug, done.stdout, done.stderr, fail_on) | {
-        "seconds": round(time.monotonic() - began, 1)
+    typed = {
+        name: value if isinstance(value, str) else json.dumps(value)
+        for name, value in (parameters or {}).items()
     }
+    told = warm.section(slug, environment=environment, typed=typed, incident=incident)
+    return _row(told, fail_on) | {"seconds": round(time.monotonic() - began, 1)}
 
 
-def _row(slug: str, told: str, complained: str, fail_on: str) -> dict[str, Any]:
-    """What came of one: from its JSON, or, where it could write none, from what it said last."""
-    try:
-        ended = json.loads(told)
-    except ValueError:
-        last = (complained.strip().splitlines() or ["it ended without a word"])[-1]
-        return {"section": slug, "status": None, "says": last, "verdict": "unknown",
-                "exit_code": 3, "run_id": None, "notebook": None, "result": {}}  # fmt: skip
+def _row(ended: Mapping[str, Any], fail_on: str) -> dict[str, Any]:
+    """What came of one."""
     result, error = ended["result"] or {}, ended["error"] or {}
     return {
-        "section": slug,
+        "section": ended["section"],
         "status": result.get("status"),
         "says": error.get("message") or result.get("says", ""),
         "verdict": ended["verdict"],

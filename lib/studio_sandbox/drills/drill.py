@@ -239,10 +239,11 @@ def run_section(
 ) -> dict[str, Any]:
     """Run a section headless in the sandbox's environment, filed `under` an incident if there is
     one; what `run --json` prints."""
-    from runbook.run import request, runner
+    from runbook.run import warm
 
-    asked = request.make(slug, given=parameters, environment=ENVIRONMENT, incident=under)
-    return runner.run(asked, watch)
+    return warm.section(
+        slug, environment=ENVIRONMENT, given=parameters, incident=under, watch=watch
+    )
 
 
 def plan_and_apply(run: RunSection, slug: str, **parameters: Any) -> None:
