@@ -12,7 +12,6 @@ import json
 import os
 import shlex
 import shutil
-import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -20,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from runbook.errors import Failed
+from runbook.run import warm
 from runbook.settings import home
 from studio_sandbox import box as sandbox
 from studio_sandbox.box import Box
@@ -35,12 +35,7 @@ def prepare(metadata: Mapping[str, Any]) -> None:
     # what the notebooks before have left there is none of this one's
     shutil.rmtree(home() / "record", ignore_errors=True)
     for command in metadata.get("runbook", {}).get("shown_with", ()):
-        done = subprocess.run(
-            [sys.executable, "-P", "-m", "runbook", *shlex.split(command)],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        done = warm.command(*shlex.split(command))
         if done.returncode:
             raise Failed(f"{command}: exit {done.returncode}: {done.stderr[-500:]}")
 

@@ -18,10 +18,10 @@ import nbformat
 import psutil
 import psycopg2
 import pytest
-from tests.commands import command
 
 from runbook import settings
 from runbook.record.runs import Run, store_of
+from runbook.run import warm
 from runbook.wait import Wait
 from studio_sandbox.box import Box
 from studio_sandbox.drills import drill as drills
@@ -38,7 +38,7 @@ class Told:
 
 
 def runbook(*arguments: str) -> Told:
-    done = command(*arguments, "--json")
+    done = warm.command(*arguments, "--json", within_s=120)
     return Told(done.returncode, json.loads(done.stdout or "null"), done.stderr)
 
 

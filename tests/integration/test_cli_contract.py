@@ -4,26 +4,20 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from runbook.run import warm
 from runbook.run.sections import sections
 from studio_sandbox.box import Box
 from studio_sandbox.drills import drill as drills
 
 
 def ask(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-P", "-m", "runbook", *arguments],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=300,
-    )
+    return warm.command(*arguments, within_s=300)
 
 
 def told(*arguments: str) -> Any:

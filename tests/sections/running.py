@@ -10,9 +10,9 @@ import sys
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from tests.commands import command
 from tests.moving_studio import MovingStudio
 
+from runbook.run import warm
 from studio_sandbox.box import Box
 from studio_sandbox.control_plane import names
 
@@ -71,7 +71,9 @@ def resume(studio: MovingStudio, slug: str, digest: str, *, within_s: float = 24
 
 
 def _ran(studio: Boxed, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return command(*arguments, variables={"RUNBOOK_HOME": str(studio.box.folder.parent)})
+    return warm.command(
+        *arguments, within_s=600, variables={"RUNBOOK_HOME": str(studio.box.folder.parent)}
+    )
 
 
 def run(studio: Boxed, slug: str, *, apply: str = "", **parameters: Any) -> dict[str, Any]:

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from typing import Any
 
 import pytest
 from tests.moving_studio import MovingStudio
 from tests.sections.running import run, runbook
 
+from runbook.run import warm
 from studio_sandbox.control_plane import names
 
 EVENT = {
@@ -23,15 +21,8 @@ EVENT = {
 
 def alarm(studio: MovingStudio, event: dict[str, Any]) -> dict[str, Any]:
     """`./runbook alarm --json` with the event on stdin, as SNS delivers it."""
-    done = subprocess.run(
-        [sys.executable, "-P", "-m", "runbook", "alarm", "--json"],
-        input=json.dumps(event),
-        env={**os.environ, "RUNBOOK_HOME": str(studio.box.folder.parent)},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=600,
-    )
+    home = {"RUNBOOK_HOME": str(studio.box.folder.parent)}
+    done = warm.command("alarm", "--json", variables=home, given=json.dumps(event), within_s=600)
     assert done.stdout, done.stderr
     answered: dict[str, Any] = json.loads(done.stdout)
     return answered
@@ -115,11 +106,9 @@ def test_the_post_mortem_is_a_draft_of_what_is_known_and_closes_it(
 def test_who_comes_next_sees_what_is_done_and_what_remains(
     studio: MovingStudio, incident: str
 ) -> None:
-    subprocess.run(
-        [sys.executable, "-P", "-m", "runbook", "incident", "action", incident, "Alarm on it",
-         "--section", "check-alarms"],
-        env={**os.environ, "RUNBOOK_HOME": str(studio.box.folder.parent)}, check=True,
-    )  # fmt: skip
+    home = {"RUNBOOK_HOME": str(studio.box.folder.parent)}
+    action = ("action", incident, "Alarm on it", "--section", "check-alarms")
+    assert warm.command("incident", *action, variables=home).returncode == 0
 
     found = runbook(studio, "incident", "handover", incident)
 

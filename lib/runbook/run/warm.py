@@ -1,7 +1,8 @@
 """Sections run warm: each in a process forked from one that has its libraries in memory.
 
     warm.section("check-health", environment="sandbox")     what `run --json` prints
-    process = warm.begin(target, *arguments)                any function of a module, likewise
+    warm.command("runs", "--json")                          any command of ours, as a shell would
+    process = warm.begin(target, *arguments)                any function of a module
     warm.ended(process)                                     its exit code
 
 What is begun cold spends more than two seconds of processor time on loading what every other run
@@ -11,14 +12,17 @@ Each run is a process of its own all the same: one that dies takes nobody along.
 
 from __future__ import annotations
 
+import importlib
 import multiprocessing
 import os
+import sys
 import tempfile
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from multiprocessing import connection
 from multiprocessing.connection import Connection
 from pathlib import Path
+from subprocess import CompletedProcess, TimeoutExpired
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -60,6 +64,32 @@ def section(
             heard.close()
 
 
+def command(
+    *arguments: str,
+    variables: Mapping[str, str] = {},
+    given: str = "",
+    within_s: float | None = None,
+) -> CompletedProcess[str]:
+    """Run a command of ours: its exit code, and what it printed.
+
+    `variables` are set for it besides our own, `given` is its standard input. Raises
+    subprocess.TimeoutExpired; it is killed then. Safe between threads.
+    """
+    with tempfile.TemporaryDirectory(prefix="runbook-command-") as place:
+        files = [Path(place, name) for name in ("stdin", "stdout", "stderr")]
+        for file, text in zip(files, (given, "", ""), strict=True):
+            file.write_text(text, encoding="utf-8")
+        process = begin(_command, arguments, dict(variables), [str(file) for file in files])
+        code = ended(process, within_s=within_s)
+        if code is None:
+            process.kill()
+            ended(process)
+        out, err = (file.read_text(encoding="utf-8", errors="replace") for file in files[1:])
+        if code is None:
+            raise TimeoutExpired(arguments, within_s or 0.0, output=out, stderr=err)
+        return CompletedProcess(arguments, code, out, err)
+
+
 def begin(target: Callable[..., object], *arguments: Any) -> BaseProcess:
     """Begin a function, in this process's folder and with its variables. Safe between threads."""
     context = multiprocessing.get_context("forkserver")
@@ -87,6 +117,18 @@ def _begun(
     os.environ.update(variables)
     os.chdir(folder)
     target(*arguments)
+
+
+def _command(arguments: Sequence[str], variables: Mapping[str, str], files: Sequence[str]) -> None:
+    """In the forked process: be the command."""
+    os.environ.update(variables)
+    for number, file in enumerate(files):
+        opened = os.open(file, os.O_RDWR)
+        os.dup2(opened, number)
+        os.close(opened)
+    sys.stdin = open(0, encoding="utf-8", closefd=False)  # noqa: SIM115  it lives as long as we do
+    sys.argv = ["runbook", *arguments]
+    importlib.import_module("runbook.cli").main()  # by its name: the command line stands above
 
 
 def _section(says: Connection, complaints: str, slug: str, asked: Mapping[str, Any]) -> None:
