@@ -6,12 +6,14 @@ import json
 import os
 import signal
 import sys
+import threading
 import time
 from pathlib import Path
 
 import pytest
 
 from runbook.run import warm
+from runbook.run.waiting import KernelInWaiting
 
 
 def _look(into: str) -> None:
@@ -61,3 +63,38 @@ def test_a_run_that_ends_without_a_word_is_unknown_with_its_last_complaint() -> 
     told = warm._unknown("check-health", "starting\nKilled\n")
     assert (told["section"], told["verdict"], told["exit_code"]) == ("check-health", "unknown", 3)
     assert told["error"]["message"] == "Killed"
+
+
+def _waits(into: str) -> None:
+    waiting = KernelInWaiting.begin()
+    Path(into).write_text("a kernel waits" if waiting else "it would be cold")
+    if waiting:
+        waiting.dismiss()
+
+
+def test_what_is_begun_warm_has_one_thread_so_that_its_kernel_waits_already(tmp_path: Path) -> None:
+    assert warm.ended(warm.begin(_waits, str(tmp_path / "said"))) == 0
+    assert (tmp_path / "said").read_text() == "a kernel waits"
+
+
+def test_no_kernel_is_forked_from_a_process_with_threads() -> None:
+    stop = threading.Event()
+    thread = threading.Thread(target=stop.wait)
+    thread.start()
+    try:
+        assert KernelInWaiting.begin() is None
+    finally:
+        stop.set()
+        thread.join()
+
+
+def test_a_kernel_that_waits_for_nothing_ends_by_itself(tmp_path: Path) -> None:
+    process = warm.begin(_dismissed, str(tmp_path / "code"))
+    assert warm.ended(process) == 0
+    assert (tmp_path / "code").read_text() == "0"
+
+
+def _dismissed(into: str) -> None:
+    waiting = KernelInWaiting()
+    waiting.dismiss()
+    Path(into).write_text(str(waiting.wait(30)))
