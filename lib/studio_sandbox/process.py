@@ -5,11 +5,14 @@ from __future__ import annotations
 import ctypes
 import os
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import psutil
 
@@ -102,6 +105,21 @@ def kill_leftovers(folders: Iterable[Path], *, within_s: float = 5.0) -> bool:
             _signal(process.pid, signal.SIGKILL)
         psutil.wait_procs(found, timeout=0.5)
     return True
+
+
+def power_cut(process: subprocess.Popen[Any]) -> None:
+    """End a process that leads a session, and all that it began, at once and unasked.
+
+    A section's kernel has a session of its own, and would go on for a moment without its runner.
+    """
+    with suppress(psutil.NoSuchProcess):
+        every = psutil.Process(process.pid).children(recursive=True)
+        for one in every:
+            with suppress(psutil.NoSuchProcess):
+                one.send_signal(signal.SIGKILL)
+        os.killpg(process.pid, signal.SIGKILL)
+        psutil.wait_procs(every, timeout=10)
+    process.wait()
 
 
 def _signal(pid: int, number: signal.Signals) -> None:

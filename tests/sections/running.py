@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -15,6 +14,7 @@ from tests.moving_studio import MovingStudio
 from runbook.run import warm
 from studio_sandbox.box import Box
 from studio_sandbox.control_plane import names
+from studio_sandbox.process import power_cut
 
 
 class Boxed(Protocol):
@@ -45,8 +45,7 @@ def cut_off(
     try:
         studio.until(when, what)
     finally:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+        power_cut(process)
 
 
 def intents(studio: Boxed, slug: str) -> int:

@@ -13,17 +13,12 @@ shows: never a time. `--runs N`: points for each section; `--drills`: names of s
 from __future__ import annotations
 
 import json
-import os
-import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
-
-import psutil
 
 from runbook import settings
 from runbook.change import saved
@@ -31,8 +26,10 @@ from runbook.change.saved import SavedPlan
 from runbook.errors import Failed
 from runbook.record.journal import Journal
 from runbook.record.runs import Run, store_of
+from runbook.run import warm
 from studio_sandbox import box as sandbox
 from studio_sandbox.control_plane import names
+from studio_sandbox.process import power_cut
 from studio_sandbox.proofs.proof import Asked
 from studio_sandbox.proofs.recovery_trials import TRIALS, Trial
 
@@ -196,7 +193,7 @@ class _Round:
         try:
             run = self._reached(point, planned, known, process)
         finally:
-            _kill_all_of(process)
+            power_cut(process)
         told = f"{self._trial.slug}, plan {point.plan + 1}, {point.name}"
         if run is None:
             self._tally.points.append(f"{told}: it ended before")
@@ -294,30 +291,16 @@ _PROGRAM = (sys.executable, "-P", "-m", "runbook")
 
 def _runbook(*arguments: str) -> Any:
     """What a command prints with `--json`, whatever its exit code."""
-    done = subprocess.run(
-        [*_PROGRAM, *arguments, "--json"], capture_output=True, text=True, check=False
-    )
+    done = warm.command(*arguments, "--json")
     if not done.stdout:
         raise Failed(f"{arguments[0]} said nothing: {done.stderr[-500:]}")
     return json.loads(done.stdout)
 
 
 def _approve(digest: str) -> None:
-    _ = subprocess.run(
-        [*_PROGRAM, "approve", digest, "--profile", names.APPROVER], capture_output=True, check=True
-    )
-
-
-def _kill_all_of(process: subprocess.Popen[bytes]) -> None:
-    """End a run as a power cut does: its kernel (a child, in a session of its own) and itself."""
-    with suppress(psutil.NoSuchProcess):
-        every = psutil.Process(process.pid).children(recursive=True)
-        for one in every:
-            with suppress(psutil.NoSuchProcess):
-                one.send_signal(signal.SIGKILL)
-        os.killpg(process.pid, signal.SIGKILL)
-        psutil.wait_procs(every, timeout=10)
-    process.wait()
+    done = warm.command("approve", digest, "--profile", names.APPROVER)
+    if done.returncode:
+        raise Failed(f"{digest} is not approved: {done.stderr[-500:]}")
 
 
 def _until(holds: Callable[[], Any], what: str) -> Any:
