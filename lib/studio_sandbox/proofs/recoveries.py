@@ -13,6 +13,7 @@ shows: never a time. `--runs N`: points for each section; `--drills`: names of s
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import time
