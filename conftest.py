@@ -86,8 +86,11 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 @pytest.hookimpl(trylast=True)
 def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
-    """After the last cell of a notebook: nothing of what it was shown with is left for others."""
-    if item.path.suffix == ".ipynb" and (nextitem is None or nextitem.path != item.path):
+    """After the last notebook: nothing of what it was shown with is left for others.
+
+    One that another follows leaves it to that one's preparation, which begins with a reset.
+    """
+    if item.path.suffix == ".ipynb" and (nextitem is None or nextitem.path.suffix != ".ipynb"):
         sandbox.reset()
 
 
