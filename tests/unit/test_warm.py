@@ -8,8 +8,10 @@ import signal
 import sys
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 
+import psutil
 import pytest
 
 from runbook.run import warm
@@ -88,13 +90,20 @@ def test_no_kernel_is_forked_from_a_process_with_threads() -> None:
         thread.join()
 
 
-def test_a_kernel_that_waits_for_nothing_ends_by_itself(tmp_path: Path) -> None:
-    process = warm.begin(_dismissed, str(tmp_path / "code"))
+def test_a_kernel_that_is_not_wanted_ends_and_so_does_one_whose_runner_is_gone(
+    tmp_path: Path,
+) -> None:
+    process = warm.begin(_not_wanted, str(tmp_path / "codes"))
     assert warm.ended(process) == 0
-    assert (tmp_path / "code").read_text() == "0"
+    dismissed, left = json.loads((tmp_path / "codes").read_text())
+    assert dismissed == -signal.SIGKILL
+    with suppress(psutil.NoSuchProcess):
+        psutil.Process(left).wait(30)
+    assert not psutil.pid_exists(left)
 
 
-def _dismissed(into: str) -> None:
-    waiting = KernelInWaiting()
-    waiting.dismiss()
-    Path(into).write_text(str(waiting.wait(30)))
+def _not_wanted(into: str) -> None:
+    dismissed, left = KernelInWaiting(), KernelInWaiting()
+    dismissed.dismiss()
+    Path(into).write_text(json.dumps([dismissed.poll(), left.pid]))
+    os._exit(0)  # as one that is killed: it takes leave of nobody

@@ -38,6 +38,7 @@ class KernelInWaiting:
             target=_wait, args=(self._ours, theirs), daemon=True
         )
         self._process.start()
+        self._is_kernel = False
         theirs.close()
 
     @classmethod
@@ -68,11 +69,15 @@ class KernelInWaiting:
             "env": dict(environment),
             "cwd": str(folder or Path.cwd()),
         }
+        self._is_kernel = True
         socket.send_fds(self._ours, [_packed(asked)], [confides_to])
         self._ours.shutdown(socket.SHUT_WR)
 
     def dismiss(self) -> None:
         """End it where it has become nothing; one that is a kernel ends by whoever runs it."""
+        if not self._is_kernel:
+            self.kill()
+            self.wait()
         self._ours.close()
 
     def poll(self) -> int | None:
