@@ -8,7 +8,6 @@ import signal
 import sys
 import threading
 import time
-from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -16,6 +15,7 @@ import pytest
 
 from runbook.run import warm
 from runbook.run.waiting import KernelInWaiting
+from runbook.wait import Wait
 
 
 def _look(into: str) -> None:
@@ -97,9 +97,14 @@ def test_a_kernel_that_is_not_wanted_ends_and_so_does_one_whose_runner_is_gone(
     assert warm.ended(process) == 0
     dismissed, left = json.loads((tmp_path / "codes").read_text())
     assert dismissed == -signal.SIGKILL
-    with suppress(psutil.NoSuchProcess):
-        psutil.Process(left).wait(30)
-    assert not psutil.pid_exists(left)
+    Wait(timeout_s=30, interval_s=0.05).until(lambda: _is_gone(left), what="its end")
+
+
+def _is_gone(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE  # it waits to be counted
+    except psutil.NoSuchProcess:
+        return True
 
 
 def _not_wanted(into: str) -> None:
