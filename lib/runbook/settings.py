@@ -238,6 +238,13 @@ class Maintenance(Section):
     target_group: str = ""  # the ARN of one that answers 503 with Retry-After; instead of the page
 
 
+class UsageScript(Section):
+    """The product's own script that writes usage, and the service whose image has it."""
+
+    service: str  # as ECS has it
+    command: tuple[str, ...]
+
+
 class Usage(Section):
     """What all who move usage to the database agree on.
 
@@ -248,6 +255,7 @@ class Usage(Section):
     lock: str = ""
     source: str = ""
     lock_within_s: Seconds = 10
+    script: UsageScript | None = None
 
 
 class MailAccess(Section):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
+
 from tests.moving_studio import MovingStudio
 from tests.sections.running import run
 
@@ -12,6 +14,11 @@ SUMS = """
     SELECT user_id::text, sum(amount)::bigint FROM usage_logs
     WHERE kind = 'tokens' AND user_id = ANY (%s::uuid[])
       AND created_at >= date_trunc('month', now() AT TIME ZONE 'UTC') GROUP BY user_id
+"""
+
+OF_MONTH = """
+    SELECT sum(amount)::bigint FROM usage_logs
+    WHERE kind = 'tokens' AND user_id = %s AND to_char(created_at, 'YYYY-MM') = %s
 """
 
 
@@ -34,3 +41,35 @@ def test_what_was_counted_is_written_once_and_a_second_time_refused(
     assert again["verdict"] in ("no_change", "refused")
     assert dict(studio.rows(SUMS, users)) == expected
     assert list(studio.redis.scan_iter("usage-aside:*")) == []
+
+
+def test_the_products_own_script_writes_every_month_once_and_a_second_time_nothing(
+    put_back: MovingStudio,
+) -> None:
+    studio = put_back
+    studio.hush()
+    expected = drills.start(studio.box, "usage-drift", seed=2).details["expected"]
+    users = list(expected)
+    month = (datetime.now(UTC).replace(day=1) - timedelta(days=1)).strftime("%Y-%m")
+    earlier = f"usage:tokens:{users[0]}:{month}"
+    ((written,),) = studio.rows(OF_MONTH, users[0], month)
+    studio.redis.set(earlier, written + 77)
+    before = dict(studio.rows(SUMS, users))
+
+    planned = run(studio, SLUG, by="script")
+    assert planned["verdict"] == "planned", planned["error"]
+    assert dict(studio.rows(SUMS, users)) == before
+    applied = run(studio, SLUG, apply=planned["plan"]["digest"])
+
+    assert applied["verdict"] == "succeeded", applied["error"]
+    assert dict(studio.rows(SUMS, users)) == expected
+    assert studio.rows(OF_MONTH, users[0], month) == [(written + 77,)]
+    again = run(studio, SLUG, apply=planned["plan"]["digest"])
+    assert again["verdict"] in ("no_change", "refused")
+    assert run(studio, SLUG, by="script")["verdict"] == "no_change"
+
+
+def test_another_way_to_sync_is_refused_before_anything_is_read(studio: MovingStudio) -> None:
+    told = run(studio, SLUG, by="hand")
+    assert told["error"]["class"] == "BadInput"
+    assert "expected runbook or script" in told["error"]["message"]

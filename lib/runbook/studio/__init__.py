@@ -32,6 +32,7 @@ from runbook.studio import (  # noqa: F401  each registers its kinds of change
     subscriptions,
     tasks,
     terraform,
+    usage_script,
     usage_sync,
     users,
     watching,

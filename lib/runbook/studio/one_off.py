@@ -99,6 +99,20 @@ def is_running(clients: Clients, token: str) -> bool:
     return bool(answer["taskArns"])
 
 
+def exit_code(clients: Clients, token: str) -> int | None:
+    """With what a task that was started with this token has ended; None when ECS does not say.
+
+    ECS forgets a task about an hour after its end.
+    """
+    ecs, cluster = clients.aws("ecs"), clients.environment.ecs.cluster
+    answer = ecs.list_tasks(cluster=cluster, startedBy=token, desiredStatus="STOPPED")
+    if not answer["taskArns"]:
+        return None
+    (task,) = ecs.describe_tasks(cluster=cluster, tasks=answer["taskArns"])["tasks"]
+    code: int | None = task["containers"][0].get("exitCode")
+    return code
+
+
 class _Log:
     """The lines of one task, as they come."""
 

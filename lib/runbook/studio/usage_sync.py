@@ -127,6 +127,11 @@ class Drift:
         """What is to be written; below zero the counter is behind, and nothing is."""
         return self.counted - self.written
 
+    @property
+    def month(self) -> str:
+        """YYYY-MM."""
+        return self.key.rpartition(":")[2]
+
 
 @dataclass(frozen=True)
 class Drifts:
