@@ -41,7 +41,7 @@ def test_who_floods_is_named_by_the_evidence_and_nobody_before(put_back: MovingS
 def test_a_user_is_refused_for_so_long_and_let_in_again_by_undo(put_back: MovingStudio) -> None:
     studio = put_back
     ((user,),) = studio.rows(ORDINARY)
-    key, ends = f"ratelimit:block:{user}", round(time.time()) + 86_000
+    key, ends = f"ratelimit:block:{user}", round(time.time()) + 300
     studio.redis.set(key, "1", exat=ends)  # somebody has blocked the user already
 
     stale = run(studio, SLUG, user=user, seconds=600)["plan"]["digest"]
@@ -56,10 +56,20 @@ def test_a_user_is_refused_for_so_long_and_let_in_again_by_undo(put_back: Moving
     assert applied["verdict"] == "succeeded", applied["error"]
     value, until_ms = block(studio, user)
     assert value == "1"
-    assert 0 < until_ms / 1000 - time.time() <= 600
+    assert 300 < until_ms / 1000 - time.time() <= 600
     assert asked(studio, user) == 403
 
     assert undo(studio, applied["run_id"])["verdict"] == "succeeded"
+    assert block(studio, user) == ("1", ends * 1000)
+
+
+def test_a_block_that_lasts_longer_is_not_shortened(put_back: MovingStudio) -> None:
+    studio = put_back
+    ((user,),) = studio.rows(ORDINARY)
+    ends = round(time.time()) + 86_000  # as a ban's
+    studio.redis.set(f"ratelimit:block:{user}", "1", exat=ends)
+
+    assert run(studio, SLUG, user=user, seconds=600)["verdict"] == "no_change"
     assert block(studio, user) == ("1", ends * 1000)
 
 

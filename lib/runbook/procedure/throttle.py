@@ -83,8 +83,9 @@ class Evidence:
     def plan(self, *, seconds: int) -> Plan:
         """The plan that blocks the chosen user for so long from now. Pure.
 
-        Without changes when nobody is named and nobody stands out. Raises BadInput for a time
-        below a second, or longer than the environment lets a temporary block be.
+        Without changes when nobody is named and nobody stands out, and where a block, a ban's for
+        one, lasts longer already. Raises BadInput for a time below a second, or longer than the
+        environment lets a temporary block be.
         """
         longest = self.environment.users.longest_block_hours * 3600
         if not 1 <= seconds <= longest:
@@ -95,6 +96,9 @@ class Evidence:
         if self.block is None:
             return Plan("Nobody stands out: nobody is blocked", "low", (), "Nothing is changed.")
         until = users.later(self.now, seconds=seconds)
+        if self.block.lasts_until(until):
+            title = f"User {self.chosen} is {self.block.says} already, and stays so"
+            return Plan(title, "low", (), "Nothing is changed.")
         return Plan(
             title=f"Block user {self.chosen} at the gateway for {seconds:,} s",
             risk="low",

@@ -81,6 +81,10 @@ class Block:
             return "not blocked"
         return f"blocked until {self.until:%Y-%m-%d %H:%M:%S} UTC" if self.until else "blocked"
 
+    def lasts_until(self, moment: datetime) -> bool:
+        """Whether there is a block, and it ends no earlier than that."""
+        return self.value is not None and (self.until is None or self.until >= moment)
+
     def image(self) -> Json:
         """How a plan has it."""
         return {"value": self.value, "until": self.until.isoformat() if self.until else None}
