@@ -75,11 +75,23 @@ class MovingStudio(Studio):
         self._servers = _Servers(box)
         self.redis = redis.Redis.from_url(box.redis_url, decode_responses=True)
         super().__init__(self._servers)
+        self.as_new = True  # until a test has it
 
     @property
     def box(self) -> Box:
         """The sandbox as of its last reset."""
         return self._servers.box
+
+    def lent(self) -> MovingStudio:
+        """Given to a test: from here on nobody knows what was changed."""
+        self.as_new = False
+        return self
+
+    def put_back(self) -> None:
+        """Reset it, unless that was done last."""
+        if not self.as_new:
+            self.reset()
+            self.as_new = True
 
     def until(self, holds: Callable[[], Any], what: str, *, within_s: float = 120.0) -> Any:
         """Wait for a condition: more happens here than in a control plane alone."""

@@ -53,16 +53,16 @@ class Broken:
 def _put_back(moving_studio: MovingStudio) -> Iterator[None]:
     """Nothing that was made here is left for the tests that follow on the same sandbox."""
     yield
-    moving_studio.reset()
+    moving_studio.put_back()
 
 
 @pytest.fixture
 def studio(moving_studio: MovingStudio, request: pytest.FixtureRequest) -> Iterator[MovingStudio]:
     """The sandbox; it is put back only where a test has failed."""
     failed = request.session.testsfailed
-    yield moving_studio
+    yield moving_studio.lent()
     if request.session.testsfailed > failed or drills.running(moving_studio.box):
-        moving_studio.reset()
+        moving_studio.put_back()
 
 
 @pytest.fixture

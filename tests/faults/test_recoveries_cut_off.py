@@ -16,8 +16,8 @@ from studio_sandbox.control_plane import names
 
 @pytest.fixture
 def studio(moving_studio: MovingStudio) -> Iterator[MovingStudio]:
-    yield moving_studio
-    moving_studio.reset()
+    yield moving_studio.lent()
+    moving_studio.put_back()
 
 
 def half_done(studio: MovingStudio, slug: str, when: Callable[[], Any], **parameters: Any) -> str:

@@ -158,23 +158,23 @@ def clients(box: Box) -> Iterator[Clients]:
 @pytest.fixture(scope="module")
 def moving_module(moving_studio: MovingStudio) -> Iterator[MovingStudio]:
     """The one that moves, for the tests of a module: it is reset after the last of them."""
-    yield moving_studio
-    moving_studio.reset()
+    yield moving_studio.lent()
+    moving_studio.put_back()
 
 
 @pytest.fixture
 def quiet(moving_module: MovingStudio) -> Iterator[MovingStudio]:
     """The one that moves, with nobody who asks but the test, and nothing ordered afterwards."""
     moving_module.hush()
-    yield moving_module
+    yield moving_module.lent()
     moving_module.control("DELETE", "data-plane")
 
 
 @pytest.fixture
 def moving(moving_studio: MovingStudio) -> Iterator[MovingStudio]:
     """The one that moves, to be changed: it is reset afterwards."""
-    yield moving_studio
-    moving_studio.reset()
+    yield moving_studio.lent()
+    moving_studio.put_back()
 
 
 @pytest.fixture(scope="module")

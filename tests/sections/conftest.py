@@ -12,19 +12,19 @@ from tests.moving_studio import MovingStudio
 def _put_back(moving_studio: MovingStudio) -> Iterator[None]:
     """Nothing that was made here is left for the tests that follow on the same sandbox."""
     yield
-    moving_studio.reset()
+    moving_studio.put_back()
 
 
 @pytest.fixture
 def studio(moving_studio: MovingStudio, request: pytest.FixtureRequest) -> Iterator[MovingStudio]:
     failed = request.session.testsfailed
-    yield moving_studio
+    yield moving_studio.lent()
     if request.session.testsfailed > failed:
-        moving_studio.reset()
+        moving_studio.put_back()
 
 
 @pytest.fixture
 def put_back(studio: MovingStudio) -> Iterator[MovingStudio]:
     """The same, put back whatever a test has made of it."""
     yield studio
-    studio.reset()
+    studio.put_back()

@@ -91,6 +91,16 @@ def test_it_was_turned_on_by_the_first_run_that_left_it_on() -> None:
     assert run_maintenance._turned_on(known[3:]) == ""
 
 
+def test_what_was_turned_on_before_somebody_saw_it_off_is_another_maintenance() -> None:
+    on = {"result": {"on": True}, "changes_applied": 1}
+    known = [
+        about("run-maintenance", 20, **on),
+        about("run-maintenance", 10, "planned", result={"on": False}, changes_applied=0),
+        about("run-maintenance", -600, **on),  # and by the console off: no run of ours did that
+    ]
+    assert run_maintenance._turned_on(known) == known[0]["started_at"]
+
+
 @pytest.fixture
 def clients(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     program, state = terraform_stand_in.install(tmp_path)

@@ -188,13 +188,15 @@ def _covers(about: Mapping[str, Any], now: datetime) -> bool:
 
 
 def _turned_on(known: Iterable[Mapping[str, Any]]) -> str:
-    """When it was turned on last: the first of the runs that found it on since one left it off."""
+    """When it was turned on last: the first of the runs that changed something and left it on,
+    since one saw it off. Who else turned it off leaves no run of ours; who looked then, does."""
     began = ""
     for about in known:  # the newest first
         on = (about.get("result") or {}).get("on")
-        if about["section"] not in (SLUG, TURNING) or not about.get("changes_applied"):
+        if about["section"] not in (SLUG, TURNING) or on is None:
             continue
         if not on:
             break
-        began = str(about["started_at"])
+        if about.get("changes_applied"):
+            began = str(about["started_at"])
     return began
