@@ -92,7 +92,7 @@ def test_it_was_turned_on_by_the_first_run_that_left_it_on() -> None:
 
 
 def test_what_was_turned_on_before_somebody_saw_it_off_is_another_maintenance() -> None:
-    on = {"result": {"on": True}, "changes_applied": 1}
+    on: dict[str, Any] = {"result": {"on": True}, "changes_applied": 1}
     known = [
         about("run-maintenance", 20, **on),
         about("run-maintenance", 10, "planned", result={"on": False}, changes_applied=0),
