@@ -1,7 +1,8 @@
 """`./runbook prove sweep`: a healthy Studio is found healthy, and every drill is noticed.
 
 Each drill breaks a moving Studio, and the sweep is repeated until a section says warning or
-critical; what it says then is in the table. Each drill begins on a Studio that was put back and found healthy.
+critical; what it says then is in the table. Each drill begins on a Studio that was put back and
+found healthy.
 """
 
 from __future__ import annotations
