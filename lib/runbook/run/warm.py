@@ -58,7 +58,7 @@ def section(
         process = begin(_section, says, complaints.name, slug, asked)
         says.close()
         try:
-            return _told(heard, watch) or _unknown(slug, Path(complaints.name).read_text())
+            return _told(heard, watch) or _unknown(slug, _text(Path(complaints.name)))
         finally:
             ended(process)
             heard.close()
@@ -84,7 +84,7 @@ def command(
         if code is None:
             process.kill()
             ended(process)
-        out, err = (file.read_text(encoding="utf-8", errors="replace") for file in files[1:])
+        out, err = map(_text, files[1:])
         if code is None:
             raise TimeoutExpired(arguments, within_s or 0.0, output=out, stderr=err)
         return CompletedProcess(arguments, code, out, err)
@@ -162,3 +162,7 @@ def _unknown(slug: str, complained: str) -> dict[str, Any]:
 
     last = (complained.strip().splitlines() or ["it ended without a word"])[-1]
     return runner.refused(slug, Unknown(last, next="Read the world: ./runbook reconcile"))
+
+
+def _text(file: Path) -> str:
+    return file.read_text(encoding="utf-8", errors="replace")
