@@ -34,10 +34,10 @@ def run_all(arguments: Sequence[str]) -> int:
 def _side_by_side() -> list[str]:
     """Files side by side in so many processes as RUNBOOK_TEST_PROCESSES says; 1: one by one.
 
-    One more than there are cores unless told otherwise, three at most: much of the time is waiting.
+    Two unless told otherwise, where there are two cores: much of the time is waiting.
     """
     cores = os.cpu_count() or 1
-    processes = os.environ.get("RUNBOOK_TEST_PROCESSES") or str(min(3, cores + 1))
+    processes = os.environ.get("RUNBOOK_TEST_PROCESSES") or str(min(2, cores))
     if processes == "1":
         return []
     return ["-n", processes, "--dist", "loadfile", "--no-loadscope-reorder"]

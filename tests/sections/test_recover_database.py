@@ -58,7 +58,8 @@ def applied(studio: MovingStudio, slug: str, **parameters: Any) -> dict[str, Any
 def before(put_back: MovingStudio) -> datetime:
     """A moment that can be restored, after which a table was emptied."""
     rds = put_back.client("rds")
-    put_back.until(lambda: aurora.cluster(rds).get("EarliestRestorableTime"), "a base backup")
+    # the earliest moment is known before the latest: a base backup is whole, and not sealed yet
+    put_back.until(lambda: aurora.cluster(rds).get("LatestRestorableTime"), "a base backup")
     moment = datetime.now(UTC) + timedelta(seconds=1)
     put_back.until(lambda: aurora.cluster(rds)["LatestRestorableTime"] > moment, "it is archived")
     put_back.rows("UPDATE users SET is_active = FALSE")
