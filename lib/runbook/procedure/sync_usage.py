@@ -22,7 +22,8 @@ WAYS: Mapping[str, Callable[[Clients], Drifts]] = {
 def read(clients: Clients, *, by: str) -> Drifts:
     """Counters that the table does not add up to: of this month, or for the script of every one.
 
-    Raises BadInput for another way, and Refused when somebody writes usage without the shared lock.
+    Raises BadInput for another way, and Refused when usage is being written without the shared
+    lock: by the runbook at once, for the script when its plan is applied.
     """
     if by not in WAYS:
         raise BadInput(f"by: expected {' or '.join(WAYS)}, found {by!r}.")

@@ -3,7 +3,8 @@
     found = usage_script.read(rb.clients)
     found.table(), found.plan(run=rb.clients.run_id)
 
-The script holds the lock that all who move usage share, and writes one row for each counter that is
+Somebody who writes usage without the lock that all share is looked for first, and it is refused.
+The script holds that lock, and writes one row for each counter that is
 ahead of the table; counters that are behind it leaves alone. Run again it finds nothing left, so
 whatever is cut off or repeated writes nothing twice.
 
@@ -104,8 +105,9 @@ def _named(script: UsageScript | None) -> UsageScript:
 
 
 def _apply(clients: Clients, change: Change, rows: Rows, steps: Steps) -> Mapping[str, Json]:
-    """Run the script once, and look at every counter. Raises Failed and NotVerified."""
+    """Run the script once, and look at every counter. Raises Refused, Failed and NotVerified."""
     script = _named(clients.environment.usage.script)
+    usage_sync.refuse_other_writers(clients)
     with steps.step({"counters": change.before["rows"]}) as step:
         ended = one_off.run(
             clients,

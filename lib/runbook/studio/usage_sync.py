@@ -359,6 +359,15 @@ def _locked(clients: Clients) -> Iterator[Connection]:
         yield connection
 
 
+def refuse_other_writers(clients: Clients) -> None:
+    """Raise Refused when somebody writes usage without the shared lock, which is held meanwhile.
+
+    Takes as long as a flush; the lock is free again afterwards.
+    """
+    with _locked(clients) as connection:
+        _refuse_if_written_meanwhile(connection, clients)
+
+
 def _refuse_writers(connection: Connection, clients: Clients) -> None:
     """Raise Refused when a transaction that does not hold the lock is writing usage right now."""
     import sqlalchemy
