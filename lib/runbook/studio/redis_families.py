@@ -2,8 +2,9 @@
 
 A family is what names have in common once ids, months and numbers are taken out of them:
 `usage:tokens:*:*`. A large one is removed inside the server, some hundred keys a script (SCAN, then
-UNLINK, which frees memory in the background): no name travels, and nobody waits for longer than a
-script takes. There is no way back from that; small families are removed with their values kept
+UNLINK, which frees memory in the background): no name travels. A script takes as long as the way to
+the server and back, so that whoever is as near as we are waits about twice as long as ever, at
+most. There is no way back from that; small families are removed with their values kept
 (`redis_cache`).
 
 Kind of change: `redis-family`; target `redis:FAMILY`, before and after say whether there are keys.
@@ -14,6 +15,7 @@ Source: https://redis.io/docs/latest/commands/scan/ and …/unlink/
 from __future__ import annotations
 
 import re
+import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -31,7 +33,8 @@ if TYPE_CHECKING:
 KIND = "redis-family"
 _ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|[0-9-]+", re.IGNORECASE)
 _AT_ONCE = 1000  # keys of one SCAN
-_REMOVED_AT_ONCE = 250  # keys of one script, for which everybody else waits
+_REMOVED_AT_ONCE = (50, 250)  # keys of one script, for which everybody else waits
+_SECONDS_A_KEY = 2.5e-6  # that a script takes
 _UUID = "%-".join("%x" * length for length in (8, 4, 4, 4, 12))
 # KEYS: none. ARGV: cursor, glob, the family with numbers for ids, with anything for ids (both as
 # Lua matches it), count. A cluster's shards are not looked at. The glob also lets through names
@@ -107,13 +110,29 @@ def remove(redis: redis.Redis, pattern: str) -> int:
     cursor, removed = "0", 0
     script = redis.register_script(_REMOVE)
     names = (_lua(pattern, "[%d-]+"), _lua(pattern, "([^:]+)"))
-    family = (_glob(pattern), *names, _REMOVED_AT_ONCE)
+    family = (_glob(pattern), *names, _at_once(redis))
     while True:
         answer: Any = script(args=[cursor, *family])
         cursor, gone = str(answer[0]), int(answer[1])
         removed += gone
         if cursor == "0":
             return removed
+
+
+def _at_once(redis: redis.Redis) -> int:
+    """How many keys a script takes on: as many as it removes in the time of one way and back."""
+    least, most = _REMOVED_AT_ONCE
+    return min(most, max(least, round(_way_and_back_s(redis) / _SECONDS_A_KEY)))
+
+
+def _way_and_back_s(redis: redis.Redis) -> float:
+    """The shortest of a few: what else is going on is not the distance."""
+    took = []
+    for _ in range(8):
+        began = time.perf_counter()
+        redis.ping()
+        took.append(time.perf_counter() - began)
+    return min(took)
 
 
 def _glob(pattern: str) -> str:
