@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 KIND = "redis-family"
 _ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|[0-9-]+", re.IGNORECASE)
 _AT_ONCE = 1000  # keys of one SCAN
-_REMOVED_AT_ONCE = (50, 250)  # keys of one script, for which everybody else waits
+_REMOVED_AT_ONCE = (60, 250)  # keys of one script, for which everybody else waits
 _SECONDS_A_KEY = 2.5e-6  # that a script takes
 _UUID = "%-".join("%x" * length for length in (8, 4, 4, 4, 12))
 # KEYS: none. ARGV: cursor, glob, the family with numbers for ids, with anything for ids (both as
