@@ -169,20 +169,57 @@ def _requeue_and_exit(worker: Bench, planned: SavedPlan, go: int, let_go: int) -
         os._exit(code)
 
 
-def test_an_interrupt_in_the_middle_of_a_chunk_leaves_no_open_intent(
+def test_an_interrupt_before_a_chunk_is_committed_leaves_no_open_intent(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     planned, run = planned_requeue(bench), bench.begin()
-    update = rows._update
 
-    def interrupted(*arguments: Any) -> None:
-        update(*arguments)
+    def interrupted(*_: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(rows, "_update", interrupted)
+    monkeypatch.setattr(sqlalchemy.Transaction, "commit", interrupted)
     with bench.unchanged(), pytest.raises(KeyboardInterrupt):
         bench.door(run).apply(planned)
-    assert Run(run.store, run.id).journal.unresolved() == []
+    journal = Run(run.store, run.id).journal
+    assert journal.unresolved() == []
+    assert "intent" in [entry["entry"] for entry in journal.entries()]
+
+
+def test_chunks_side_by_side_are_each_on_record_with_their_own_rows(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rows, "CHUNK", 1)
+    planned, run = planned_requeue(bench), bench.begin()
+    bench.door(run).apply(planned)
+
+    done = Run(run.store, run.id).journal.done()
+    assert sorted(intent.detail["rows"] for intent, _ in done) == [[[n, n]] for n in range(STUCK)]
+    assert len({intent.detail["xid"] for intent, _ in done}) == STUCK
+
+
+def test_when_a_chunk_fails_those_under_way_end_and_no_other_begins(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rows, "CHUNK", 1)
+    planned, run = planned_requeue(bench), bench.begin()
+    keys, update = keys_of(planned), rows._update
+
+    def fails_at_the_fourth(connection: Any, table: Any, chunk: Any) -> Any:
+        if chunk[0]["key"] == keys[3]:
+            raise OSError("the link is gone")
+        return update(connection, table, chunk)
+
+    monkeypatch.setattr(rows, "_update", fails_at_the_fourth)
+    with pytest.raises(OSError, match="the link is gone"):
+        bench.door(run).apply(planned)
+    journal = Run(run.store, run.id).journal
+    made = {row for intent, _ in journal.done() for row, _ in intent.detail["rows"]}
+    assert {0, 1, 2} <= made
+    assert 3 not in made
+    assert len(made) <= 6
+    assert journal.unresolved() == []
+    now = states(bench, keys)
+    assert {n for n, key in enumerate(keys) if now[key] == "pending"} == made
 
 
 def execute(bench: Bench, statement: str) -> None:

@@ -49,7 +49,10 @@ class Steps(Protocol):
     """What a kind that works in pieces is given: each piece is an intent, then a result."""
 
     def step(self, detail: Mapping[str, Json]) -> AbstractContextManager[Step]:
-        """Intent on entering, result on leaving. Checks the lock first; raises LockLost."""
+        """Intent on entering, result on leaving. Checks the lock first; raises LockLost.
+
+        Steps of one change may be taken side by side, from threads.
+        """
         ...
 
     def progress(self, done: int, total: int) -> None:

@@ -9,6 +9,7 @@ led to it. If an intent cannot be written, RecordUnavailable is raised and nothi
 from __future__ import annotations
 
 import json
+import threading
 import uuid
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -41,13 +42,15 @@ class Journal:
         self._store = store
         self._key = f"runs/{run_id}/journal.jsonl"
         self._clock = clock
+        self._mutex = threading.Lock()  # work goes on side by side, lines come one after the other
 
     def write(self, entry: str, **fields: Any) -> None:
         """Add a line of the type `entry`; it is durable when this returns."""
         # only what is known to be a secret: an undo reads its before-images from here
         masked = redaction.mask_all(fields, redaction.mask_known)
-        line = {"entry": entry, "at": self._clock.now().isoformat(), **masked}
-        self._store.append(self._key, json.dumps(line, ensure_ascii=False).encode())
+        with self._mutex:
+            line = {"entry": entry, "at": self._clock.now().isoformat(), **masked}
+            self._store.append(self._key, json.dumps(line, ensure_ascii=False).encode())
 
     def intent(
         self, change: int, kind: str, target: str, detail: Mapping[str, Any] | None = None

@@ -1,9 +1,10 @@
 """Rows of a table as a kind of change: `sql-rows`, in chunks, each row judged by itself.
 
-A chunk is one short transaction: rows that are still as planned are locked (those that somebody
-else holds are passed over, SKIP LOCKED), the intent is put on record with the transaction's id,
-then they are updated and the transaction is committed. What became of a transaction whose commit
-was never answered is asked of the server (`pg_xact_status`), so that no row is changed twice.
+A chunk is one short transaction: rows that are still as planned are updated (those that somebody
+else holds are passed over, SKIP LOCKED), the intent is put on record with the transaction's id and
+just these rows, then it is committed: before that nothing has changed for anybody. What became of a
+transaction whose commit was never answered is asked of the server (`pg_xact_status`), so that no
+row is changed twice. Two chunks are under way at a time, each in a session of its own.
 
 The set's header names the table, its key column and `stamp`: the column that is set to the time
 of the change (UTC, without time zone) where a row's `after` does not give it.
@@ -15,7 +16,9 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import islice
@@ -29,12 +32,14 @@ from runbook.record.journal import Intent
 
 if TYPE_CHECKING:
     import pandas as pd
-    from sqlalchemy import Connection, Transaction
+    from sqlalchemy import Connection, Engine, Transaction
 
 KIND = "sql-rows"
 CHUNK = 1000  # rows of one transaction: a worker never waits longer than it takes
+_UNDER_WAY = 2  # chunks: the server is at work on one while the other is made ready or recorded
 
 Row = dict[str, Json]
+Chunk = Sequence[tuple[int, Row]]  # rows with their positions in the set
 # Of rows: `keys` and `places` (ctid), each an array as the server writes it.
 Places = dict[str, str]
 
@@ -112,6 +117,7 @@ class _Done:
     as_left: int = 0
     after: Json = field(default_factory=dict)  # of one of them
     skipped: list[tuple[int, Row]] = field(default_factory=list)  # were held, or have moved
+    stayed: int = 0  # of these: nobody held them, and yet the server left them as they were
 
     def add(self, other: _Done) -> None:
         self.changed += other.changed
@@ -121,48 +127,63 @@ class _Done:
 
 def _apply(clients: Clients, change: Change, rows: Rows, steps: Steps) -> Mapping[str, Json]:
     """Update every row that is still as planned; a second look for those that were held."""
-    table = Table.of(rows.header)
+    table, writer = Table.of(rows.header), clients.database_writer
     total = change.rows.count if change.rows else 0
     all_done, seen = _Done(), 0
-    for chunk in chunks(rows):
-        done = _apply_chunk(clients, table, chunk, steps)
+    for done in _two_at_a_time(lambda chunk: _apply_chunk(writer, table, chunk, steps), rows):
         all_done.add(done)
         all_done.skipped += done.skipped
-        seen += len(chunk)
+        seen += done.changed + len(done.skipped)
         steps.progress(seen, total)
     for start in range(0, len(all_done.skipped), CHUNK):
-        again = all_done.skipped[start : start + CHUNK]
-        all_done.add(_apply_chunk(clients, table, again, steps))
+        done = _apply_chunk(writer, table, all_done.skipped[start : start + CHUNK], steps)
+        if done.stayed:
+            raise _not_verified(table, done.stayed, total)
+        all_done.add(done)
     counts = {"rows": all_done.changed, "as_left": all_done.as_left}
     return {**all_done.after, **counts, "moved_on": total - all_done.changed}
 
 
-def _apply_chunk(
-    clients: Clients, table: Table, chunk: Sequence[tuple[int, Row]], steps: Steps
-) -> _Done:
+def _two_at_a_time(work: Callable[[Chunk], _Done], rows: Rows) -> Iterator[_Done]:
+    """What becomes of each chunk, in their order. When one fails no other is begun, and those that
+    are under way come to their end first."""
+    pool = ThreadPoolExecutor(_UNDER_WAY, thread_name_prefix="rows")
+    under_way: deque[Future[_Done]] = deque()
+    try:
+        for chunk in chunks(rows):
+            under_way.append(pool.submit(work, chunk))
+            if len(under_way) > _UNDER_WAY:
+                yield under_way.popleft().result()
+        while under_way:
+            yield under_way.popleft().result()
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _apply_chunk(writer: Engine, table: Table, chunk: Chunk, steps: Steps) -> _Done:
     """One transaction, and a look at what it left. Raises NotVerified."""
     from sqlalchemy import text
 
-    with clients.database_writer.connect() as connection:
+    with writer.connect() as connection:
         with connection.begin() as transaction:
-            held, there = _lock(connection, table, [row for _, row in chunk])
-            mine = [(index, row) for index, row in chunk if row["key"] in held]
-            others = [(index, row) for index, row in chunk if row["key"] not in held]
-            if not mine:
-                return _Done(skipped=others)
             stamp, xid = connection.execute(
                 text(
                     "SELECT to_jsonb(now() AT TIME ZONE 'UTC') #>> '{}', pg_current_xact_id()::text"
                 )
             ).one()
-            left = _all_left(table, [row for _, row in mine], stamp)
-            detail = {"rows": ranges([index for index, _ in mine]), "stamp": stamp, "xid": xid}
-            with steps.step(detail) as step:
+            left = _all_left(table, [row for _, row in chunk], stamp)
+            changed, stayed, there = _update(connection, table, left)
+            mine = [index for index, row in chunk if row["key"] in changed]
+            others = [(index, row) for index, row in chunk if row["key"] not in changed]
+            if not mine:
+                return _Done(skipped=others, stayed=stayed)
+            with steps.step({"rows": ranges(mine), "stamp": stamp, "xid": xid}) as step:
                 with rolled_back_on_error(transaction):
-                    there = _update(connection, table, left, there)
                     transaction.commit()
-                step.left["rows"] = len(left)
-        return _Done(len(left), _verify(connection, table, left, there), left[0]["after"], others)
+                step.left["rows"] = len(mine)
+        left = [row for row in left if row["key"] in changed]
+        seen = _verify(connection, table, left, there)
+        return _Done(len(left), seen, left[0]["after"], others, stayed)
 
 
 @contextmanager
@@ -175,36 +196,34 @@ def rolled_back_on_error(transaction: Transaction) -> Iterator[None]:
         raise
 
 
-def _lock(connection: Connection, table: Table, rows: Sequence[Row]) -> tuple[set[str], Places]:
-    """Lock the rows that are as planned and that nobody holds: their keys, and where they are.
+def _update(
+    connection: Connection, table: Table, rows: Sequence[Row]
+) -> tuple[set[str], int, Places]:
+    """Update the rows that are as planned and that nobody holds: their keys, how many of them the
+    server left as they were (a trigger can), and where those are that it did not.
 
-    Where a row is (its ctid) stays true while it is locked.
+    They are found by key and locked first; where a row is (its ctid) stays true while it is. One
+    that was written just before it was locked is not seen here: it is left for the second look.
     """
     from sqlalchemy import text
 
+    assigned = ", ".join(f"{column} = after.{column}" for column in table.columns)
+    after, joined = _after(table, rows)
     query = text(
-        f"WITH held AS (SELECT t.{table.key}::text AS key, t.ctid AS place "
+        f"WITH held AS (SELECT t.{table.key} AS key, t.ctid AS place "  # names: checked by Table
         f"FROM {table.name} t JOIN {_listed(table, 'before')} "
-        f"WHERE {_same(table, rows)} FOR UPDATE OF t SKIP LOCKED) "
-        "SELECT array_agg(key), array_agg(key)::text, array_agg(place)::text FROM held"
+        f"WHERE {_same(table, rows, 'before')} FOR UPDATE OF t SKIP LOCKED), "
+        f"done AS (UPDATE {table.name} t SET {assigned} FROM held, {_recordset(table, 'after')} "
+        f"WHERE t.ctid = held.place AND t.{table.key} = held.key{joined} "
+        f"RETURNING t.{table.key}::text AS key, t.ctid AS place) "
+        "SELECT (SELECT count(*) FROM held), array_agg(key), array_agg(key)::text, "
+        "array_agg(place)::text FROM done"
     )
-    found = connection.execute(query, {"before": _records(table, rows, "before")})
-    held, keys, places = found.one()
-    return set(held or ()), {"keys": keys, "places": places}
-
-
-def _update(connection: Connection, table: Table, rows: Sequence[Row], there: Places) -> Places:
-    """Update rows that are locked and there; where they are then."""
-    from sqlalchemy import text
-
-    assigned = ", ".join(f"{column} = l.{column}" for column in table.columns)
-    source, records = _left_there(table, rows)
-    query = text(
-        f"WITH done AS (UPDATE {table.name} t SET {assigned} "  # names are checked by Table
-        f"FROM {source} RETURNING t.ctid) SELECT array_agg(ctid)::text FROM done"
-    )
-    places = connection.execute(query, {**there, "after": records}).scalar_one()
-    return {**there, "places": places}
+    before = _records(table, rows, "before")
+    found = connection.execute(query, {"before": before, "after": after})
+    held, changed, keys, places = found.one()
+    changed = set(changed or ())
+    return changed, held - len(changed), {"keys": keys, "places": places}
 
 
 def _verify(connection: Connection, table: Table, rows: Sequence[Row], there: Places) -> int:
@@ -214,33 +233,34 @@ def _verify(connection: Connection, table: Table, rows: Sequence[Row], there: Pl
     """
     from sqlalchemy import text
 
-    source, records = _left_there(table, rows)
-    same = _same(table, rows, "after")
-    query = text(f"SELECT array_agg(t.{table.key}::text) FROM {table.name} t, {source} AND {same}")
-    seen = set(connection.execute(query, {**there, "after": records}).scalar_one() or ())
+    after, joined = _after(table, rows)
+    query = text(
+        f"SELECT array_agg(t.{table.key}::text) FROM {table.name} t, "  # as in _update
+        f"{_recordset(table, 'after')} WHERE t.ctid = ANY (CAST(:places AS tid[])) "
+        f"AND t.{table.key}::text = ANY (CAST(:keys AS text[])){joined} "  # partitions share places
+        f"AND {_same(table, rows, 'after')}"
+    )
+    seen = set(connection.execute(query, {**there, "after": after}).scalar_one() or ())
     elsewhere = [row for row in rows if row["key"] not in seen]
     if not elsewhere:
         return len(rows)
     if unchanged := _count(connection, table, elsewhere, "before"):
-        raise NotVerified(
-            f"{unchanged:,} of {len(rows):,} rows of {table.name} read as before the change.",
-            next="Look at the table before doing anything else.",
-        )
+        raise _not_verified(table, unchanged, len(rows))
     return len(seen) + _count(connection, table, elsewhere, "after")
 
 
-def _left_there(table: Table, rows: Sequence[Row]) -> tuple[str, str]:
-    """The `after` of rows that are there, joined to them; one for all where they are alike.
-
-    By the key as well: partitions of a table have the same places.
-    """
-    source = (
-        f"{_recordset(table, 'after')} l WHERE t.ctid = ANY (CAST(:places AS tid[])) "
-        f"AND t.{table.key}::text = ANY (CAST(:keys AS text[]))"
+def _not_verified(table: Table, unchanged: int, of: int) -> NotVerified:
+    return NotVerified(
+        f"{unchanged:,} of {of:,} rows of {table.name} read as before the change.",
+        next="Look at the table before doing anything else.",
     )
+
+
+def _after(table: Table, rows: Sequence[Row]) -> tuple[str, str]:
+    """The `after` of the rows, and how it is joined to them: one for all where they are alike."""
     if all(row["after"] == rows[0]["after"] for row in rows):
-        return source, _records(table, rows[:1], "after")
-    return f"{source} AND t.{table.key} = l.{table.key}", _records(table, rows, "after")
+        return _records(table, rows[:1], "after"), ""
+    return _records(table, rows, "after"), f" AND t.{table.key} = after.{table.key}"
 
 
 def _count(connection: Connection, table: Table, rows: Sequence[Row], side: str) -> int:
@@ -256,17 +276,18 @@ def _count(connection: Connection, table: Table, rows: Sequence[Row], side: str)
 
 
 def _listed(table: Table, side: str) -> str:
-    return f"{_recordset(table, side)} l ON t.{table.key} = l.{table.key}"
+    return f"{_recordset(table, side)} ON t.{table.key} = {side}.{table.key}"
 
 
 def _recordset(table: Table, side: str) -> str:
-    return f"jsonb_populate_recordset(NULL::{table.name}, CAST(:{side} AS jsonb))"
+    """The rows of that side, under its name."""
+    return f"jsonb_populate_recordset(NULL::{table.name}, CAST(:{side} AS jsonb)) AS {side}"
 
 
-def _same(table: Table, rows: Sequence[Row], side: str = "before") -> str:
+def _same(table: Table, rows: Sequence[Row], side: str) -> str:
     """Every column that this side of the rows gives is as given; a null equals a null."""
     given = _given(table, rows, side)
-    return " AND ".join(f"t.{name} IS NOT DISTINCT FROM l.{name}" for name in given) or "true"
+    return " AND ".join(f"t.{name} IS NOT DISTINCT FROM {side}.{name}" for name in given) or "true"
 
 
 def _records(table: Table, rows: Sequence[Row], side: str) -> str:
