@@ -204,10 +204,10 @@ def test_when_a_chunk_fails_those_under_way_end_and_no_other_begins(
     planned, run = planned_requeue(bench), bench.begin()
     keys, update = keys_of(planned), rows._update
 
-    def fails_at_the_fourth(connection: Any, table: Any, chunk: Any) -> Any:
-        if chunk[0]["key"] == keys[3]:
+    def fails_at_the_fourth(connection: Any, batch: Any) -> Any:
+        if keys[3] in batch.keys:
             raise OSError("the link is gone")
-        return update(connection, table, chunk)
+        return update(connection, batch)
 
     monkeypatch.setattr(rows, "_update", fails_at_the_fourth)
     with pytest.raises(OSError, match="the link is gone"):

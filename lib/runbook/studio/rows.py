@@ -14,13 +14,14 @@ Source: PostgreSQL documentation, SELECT (the locking clause) and Transaction ID
 
 from __future__ import annotations
 
+import gc
 import json
 import re
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -149,6 +150,7 @@ def _two_at_a_time(work: Callable[[Chunk], _Done], rows: Rows) -> Iterator[_Done
     are under way come to their end first."""
     pool = ThreadPoolExecutor(_UNDER_WAY, thread_name_prefix="rows")
     under_way: deque[Future[_Done]] = deque()
+    gc.freeze()  # a chunk is soon forgotten: what was there before is not looked through for each
     try:
         for chunk in chunks(rows):
             under_way.append(pool.submit(work, chunk))
@@ -158,6 +160,7 @@ def _two_at_a_time(work: Callable[[Chunk], _Done], rows: Rows) -> Iterator[_Done
             yield under_way.popleft().result()
     finally:
         pool.shutdown(cancel_futures=True)
+        gc.unfreeze()
 
 
 def _apply_chunk(writer: Engine, table: Table, chunk: Chunk, steps: Steps) -> _Done:
@@ -171,19 +174,82 @@ def _apply_chunk(writer: Engine, table: Table, chunk: Chunk, steps: Steps) -> _D
                     "SELECT to_jsonb(now() AT TIME ZONE 'UTC') #>> '{}', pg_current_xact_id()::text"
                 )
             ).one()
-            left = _all_left(table, [row for _, row in chunk], stamp)
-            changed, stayed, there = _update(connection, table, left)
-            mine = [index for index, row in chunk if row["key"] in changed]
-            others = [(index, row) for index, row in chunk if row["key"] not in changed]
-            if not mine:
+            batch = _Batch.of(table, [row for _, row in chunk]).stamped(stamp)
+            changed, stayed, there = _update(connection, batch)
+            others = [one for one in chunk if one[1]["key"] not in changed]
+            if not changed:
                 return _Done(skipped=others, stayed=stayed)
+            mine = [index for index, row in chunk if row["key"] in changed]
             with steps.step({"rows": ranges(mine), "stamp": stamp, "xid": xid}) as step:
                 with rolled_back_on_error(transaction):
                     transaction.commit()
                 step.left["rows"] = len(mine)
-        left = [row for row in left if row["key"] in changed]
-        seen = _verify(connection, table, left, there)
-        return _Done(len(left), seen, left[0]["after"], others, stayed)
+        batch = batch.only(changed) if others else batch
+        seen = _verify(connection, batch, there)
+        return _Done(len(mine), seen, batch.after[0], others, stayed)
+
+
+@dataclass(frozen=True)
+class _Batch:
+    """Rows that one statement is about: their keys, and their images on both sides, in order."""
+
+    table: Table
+    keys: list[str]
+    before: list[Row]
+    after: list[Row]
+
+    @classmethod
+    def of(cls, table: Table, rows: Sequence[Row]) -> _Batch:
+        both = ([row[side] for row in rows] for side in ("before", "after"))
+        return cls(table, [row["key"] for row in rows], *both)
+
+    @property
+    def alike(self) -> bool:
+        """Whether all are to be the same."""
+        return self.after.count(self.after[0]) == len(self.after)
+
+    def stamped(self, stamp: str) -> _Batch:
+        """The same, in which every `after` is known."""
+        if self.alike:
+            after = [_stamped(self.table, self.after[0], stamp)] * len(self.after)
+        else:
+            after = [_stamped(self.table, image, stamp) for image in self.after]
+        return replace(self, after=after)
+
+    def only(self, keys: Container[str]) -> _Batch:
+        """Those of its rows that have one of these keys."""
+        each = zip(self.keys, self.before, self.after, strict=True)
+        kept = [{"key": k, "before": b, "after": a} for k, b, a in each if k in keys]
+        return _Batch.of(self.table, kept)
+
+    def but(self, keys: Container[str]) -> _Batch:
+        """Those that have none of them."""
+        return self.only([key for key in self.keys if key not in keys])
+
+    def given(self, side: str) -> list[str]:
+        """The columns that this side of the rows gives, as their first one does."""
+        first = getattr(self, side)[0]
+        columns = self.table.columns
+        return [name for name in columns if _known(first.get(name, KNOWN_AFTER_APPLY))]
+
+    def same(self, side: str) -> str:
+        """Every column that this side of the rows gives is as given; a null equals a null."""
+        given = self.given(side)
+        return " AND ".join(f"t.{n} IS NOT DISTINCT FROM {side}.{n}" for n in given) or "true"
+
+    def records(self, side: str) -> str:
+        """The rows as `jsonb_populate_recordset` wants them."""
+        key, given, images = self.table.key, self.given(side), getattr(self, side)
+        if len(given) < len(images[0]):
+            images = [{name: image.get(name) for name in given} for image in images]
+        listed = [{key: k, **image} for k, image in zip(self.keys, images, strict=True)]
+        return json.dumps(listed, ensure_ascii=False)
+
+    def joined_after(self) -> tuple[str, str]:
+        """Records of `after`, and how they are joined to the rows: one for all that are alike."""
+        if self.alike:
+            return replace(self, keys=self.keys[:1], after=self.after[:1]).records("after"), ""
+        return self.records("after"), f" AND t.{self.table.key} = after.{self.table.key}"
 
 
 @contextmanager
@@ -196,9 +262,7 @@ def rolled_back_on_error(transaction: Transaction) -> Iterator[None]:
         raise
 
 
-def _update(
-    connection: Connection, table: Table, rows: Sequence[Row]
-) -> tuple[set[str], int, Places]:
+def _update(connection: Connection, batch: _Batch) -> tuple[set[str], int, Places]:
     """Update the rows that are as planned and that nobody holds: their keys, how many of them the
     server left as they were (a trigger can), and where those are that it did not.
 
@@ -207,46 +271,46 @@ def _update(
     """
     from sqlalchemy import text
 
-    assigned = ", ".join(f"{column} = after.{column}" for column in table.columns)
-    after, joined = _after(table, rows)
+    name, key = batch.table.name, batch.table.key  # names: checked by Table
+    assigned = ", ".join(f"{column} = after.{column}" for column in batch.table.columns)
+    after, joined = batch.joined_after()
     query = text(
-        f"WITH held AS (SELECT t.{table.key} AS key, t.ctid AS place "  # names: checked by Table
-        f"FROM {table.name} t JOIN {_listed(table, 'before')} "
-        f"WHERE {_same(table, rows, 'before')} FOR UPDATE OF t SKIP LOCKED), "
-        f"done AS (UPDATE {table.name} t SET {assigned} FROM held, {_recordset(table, 'after')} "
-        f"WHERE t.ctid = held.place AND t.{table.key} = held.key{joined} "
-        f"RETURNING t.{table.key}::text AS key, t.ctid AS place) "
+        f"WITH held AS (SELECT t.{key} AS key, t.ctid AS place FROM {_joined(batch, 'before')} "
+        "FOR UPDATE OF t SKIP LOCKED), "
+        f"done AS (UPDATE {name} t SET {assigned} FROM held, {_recordset(batch.table, 'after')} "
+        f"WHERE t.ctid = held.place AND t.{key} = held.key{joined} "
+        f"RETURNING t.{key}::text AS key, t.ctid AS place) "
         "SELECT (SELECT count(*) FROM held), array_agg(key), array_agg(key)::text, "
         "array_agg(place)::text FROM done"
     )
-    before = _records(table, rows, "before")
-    found = connection.execute(query, {"before": before, "after": after})
+    found = connection.execute(query, {"before": batch.records("before"), "after": after})
     held, changed, keys, places = found.one()
     changed = set(changed or ())
     return changed, held - len(changed), {"keys": keys, "places": places}
 
 
-def _verify(connection: Connection, table: Table, rows: Sequence[Row], there: Places) -> int:
+def _verify(connection: Connection, batch: _Batch, there: Places) -> int:
     """How many of the rows read as we left them, most of them where we left them.
 
     Raises NotVerified when one reads as it was before.
     """
     from sqlalchemy import text
 
-    after, joined = _after(table, rows)
+    name, key = batch.table.name, batch.table.key
+    after, joined = batch.joined_after()
     query = text(
-        f"SELECT array_agg(t.{table.key}::text) FROM {table.name} t, "  # as in _update
-        f"{_recordset(table, 'after')} WHERE t.ctid = ANY (CAST(:places AS tid[])) "
-        f"AND t.{table.key}::text = ANY (CAST(:keys AS text[])){joined} "  # partitions share places
-        f"AND {_same(table, rows, 'after')}"
+        f"SELECT array_agg(t.{key}::text) FROM {name} t, {_recordset(batch.table, 'after')} "
+        "WHERE t.ctid = ANY (CAST(:places AS tid[])) "
+        f"AND t.{key}::text = ANY (CAST(:keys AS text[])){joined} "  # partitions share places
+        f"AND {batch.same('after')}"
     )
     seen = set(connection.execute(query, {**there, "after": after}).scalar_one() or ())
-    elsewhere = [row for row in rows if row["key"] not in seen]
-    if not elsewhere:
-        return len(rows)
-    if unchanged := _count(connection, table, elsewhere, "before"):
-        raise _not_verified(table, unchanged, len(rows))
-    return len(seen) + _count(connection, table, elsewhere, "after")
+    if len(seen) == len(batch.keys):
+        return len(seen)
+    elsewhere = batch.but(seen)
+    if unchanged := _count(connection, elsewhere, "before"):
+        raise _not_verified(batch.table, unchanged, len(batch.keys))
+    return len(seen) + _count(connection, elsewhere, "after")
 
 
 def _not_verified(table: Table, unchanged: int, of: int) -> NotVerified:
@@ -256,27 +320,19 @@ def _not_verified(table: Table, unchanged: int, of: int) -> NotVerified:
     )
 
 
-def _after(table: Table, rows: Sequence[Row]) -> tuple[str, str]:
-    """The `after` of the rows, and how it is joined to them: one for all where they are alike."""
-    if all(row["after"] == rows[0]["after"] for row in rows):
-        return _records(table, rows[:1], "after"), ""
-    return _records(table, rows, "after"), f" AND t.{table.key} = after.{table.key}"
-
-
-def _count(connection: Connection, table: Table, rows: Sequence[Row], side: str) -> int:
+def _count(connection: Connection, batch: _Batch, side: str) -> int:
     """How many of the rows are as their `before` or `after` says."""
     from sqlalchemy import text
 
-    query = text(
-        f"SELECT count(*) FROM {table.name} t JOIN {_listed(table, side)} "
-        f"WHERE {_same(table, rows, side)}"
-    )
-    found = connection.execute(query, {side: _records(table, rows, side)})
-    return int(found.scalar_one())
+    query = text(f"SELECT count(*) FROM {_joined(batch, side)}")
+    return int(connection.execute(query, {side: batch.records(side)}).scalar_one())
 
 
-def _listed(table: Table, side: str) -> str:
-    return f"{_recordset(table, side)} ON t.{table.key} = {side}.{table.key}"
+def _joined(batch: _Batch, side: str) -> str:
+    """The table `t`, joined to the rows by key, where they are as this side says."""
+    name, key = batch.table.name, batch.table.key
+    on = f"t.{key} = {side}.{key}"
+    return f"{name} t JOIN {_recordset(batch.table, side)} ON {on} WHERE {batch.same(side)}"
 
 
 def _recordset(table: Table, side: str) -> str:
@@ -284,46 +340,15 @@ def _recordset(table: Table, side: str) -> str:
     return f"jsonb_populate_recordset(NULL::{table.name}, CAST(:{side} AS jsonb)) AS {side}"
 
 
-def _same(table: Table, rows: Sequence[Row], side: str) -> str:
-    """Every column that this side of the rows gives is as given; a null equals a null."""
-    given = _given(table, rows, side)
-    return " AND ".join(f"t.{name} IS NOT DISTINCT FROM {side}.{name}" for name in given) or "true"
-
-
-def _records(table: Table, rows: Sequence[Row], side: str) -> str:
-    """The rows as `jsonb_populate_recordset` wants them."""
-    given = _given(table, rows, side)
-    listed = [
-        {table.key: row["key"], **{name: row[side].get(name) for name in given}} for row in rows
-    ]
-    return json.dumps(listed, ensure_ascii=False)
-
-
-def _given(table: Table, rows: Sequence[Row], side: str) -> list[str]:
-    """The columns that this side of the rows gives, as their first one does."""
-    first = rows[0][side]
-    return [name for name in table.columns if _known(first.get(name, KNOWN_AFTER_APPLY))]
-
-
 def _known(value: Json) -> bool:
     return bool(value != KNOWN_AFTER_APPLY)
 
 
-def _all_left(table: Table, rows: Sequence[Row], stamp: str) -> list[Row]:
-    """The rows as `_left` has each; where all have one `after`, that is looked at once."""
-    first, known = rows[0], _left(table, rows[0], stamp)["after"]
-    return [
-        {**row, "after": known} if row["after"] == first["after"] else _left(table, row, stamp)
-        for row in rows
-    ]
-
-
-def _left(table: Table, row: Row, stamp: str) -> Row:
-    """The row with an `after` in which everything is known."""
-    if not table.stamp:
-        return row
-    given = row["after"].get(table.stamp, KNOWN_AFTER_APPLY)
-    return {**row, "after": {**row["after"], table.stamp: given if _known(given) else stamp}}
+def _stamped(table: Table, after: Row, stamp: str) -> Row:
+    """An `after` in which everything is known."""
+    if not table.stamp or _known(after.get(table.stamp, KNOWN_AFTER_APPLY)):
+        return after
+    return {**after, table.stamp: stamp}
 
 
 def _judge(clients: Clients, change: Change, rows: Rows | None) -> Judgement:
@@ -333,11 +358,11 @@ def _judge(clients: Clients, change: Change, rows: Rows | None) -> Judgement:
     table, planned, in_place = Table.of(rows.header), 0, 0
     with clients.database.connect() as connection:
         for chunk in chunks(rows):
-            listed = [row for _, row in chunk]
-            if _count(connection, table, listed, "before"):
+            batch = _Batch.of(table, [row for _, row in chunk])
+            if _count(connection, batch, "before"):
                 return Judgement("to do")
-            planned += len(listed)
-            in_place += _count(connection, table, listed, "after")
+            planned += len(chunk)
+            in_place += _count(connection, batch, "after")
     if in_place == planned:
         return Judgement("holds")
     return Judgement("moved", (f"none of {planned:,} rows is as it was when this was planned",))
@@ -367,7 +392,7 @@ def _take_back(change: Change, rows: Rows | None, done: list[tuple[Intent, Json]
     back = [
         {
             "key": row["key"],
-            "before": _left(table, row, stamps[index])["after"],
+            "before": _stamped(table, row["after"], stamps[index]),
             "after": row["before"],
         }
         for index, row in enumerate(rows)
