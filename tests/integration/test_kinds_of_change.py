@@ -26,10 +26,20 @@ from runbook.clients import Clients
 from runbook.errors import PlanStale
 from runbook.record.journal import Intent, Journal
 from runbook.record.runs import Run
-from runbook.studio import alb, autoscaling, cloudwatch, ecs, jobs, redis_cache, secretsmanager
+from runbook.studio import (
+    alb,
+    autoscaling,
+    cloudwatch,
+    ecs,
+    jobs,
+    redis_cache,
+    s3_bucket,
+    secretsmanager,
+)
 from runbook.wait import SYSTEM_CLOCK
 from studio_sandbox import box as sandbox
 from studio_sandbox.box import Box
+from studio_sandbox.control_plane import names
 
 CLUSTER, SERVICE = "ai-studio-cluster", "ai-studio-gateway"
 SECRET, LISTENER, PRIORITY = "OPENAI_API_KEY", "ai-studio-alb/443", 7
@@ -612,3 +622,61 @@ def test_keys_that_are_used_again_do_not_keep_a_plan_that_was_cut_off_from_its_e
     assert _keys(studio) == used
     with pytest.raises(PlanStale, match="a plan is used once"):
         Session(studio).door.apply(saved)
+
+
+def test_a_bucket_that_was_half_set_up_is_told_set_up_to_the_end_and_taken_back_whole(
+    studio: Studio, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each setting is a call of its own: who is cut off between two leaves one of them made."""
+    s3, region = studio.aws("s3"), studio.region
+    before = s3_bucket.read_bucket(s3, names.ASSETS_BUCKET)
+    rules = {**before.lifecycle, "contract": {**s3_bucket.keep_versions(11), "ID": "contract"}}
+    wanted = {"tags": {**before.tags, "contract": "yes"}, "lifecycle": rules}
+    change = s3_bucket.change_of(before, wanted, region=region)
+    assert change
+    plan = Plan("Set up a bucket", "high", (change,), way_back="undo")
+    session = Session(studio)
+    saved, (made, unmade) = session.save(plan), list(change.after)
+
+    def has(setting: str) -> Any:
+        return getattr(s3_bucket.read_bucket(s3, names.ASSETS_BUCKET), setting)
+
+    def cut_off(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setitem(s3_bucket._SETTERS, unmade, cut_off)
+        with pytest.raises(KeyboardInterrupt):
+            session.door.apply(saved)
+    ((_, left),) = session.run.journal.done()
+    assert left["found"][made] == wanted[made]
+    assert session.run.journal.unresolved() == []
+    assert (has(made), has(unmade)) == (wanted[made], change.before[unmade])
+
+    again = Session(studio)
+    outcome = again.apply(saved)
+    assert (outcome.state, outcome.changes_applied) == ("applied", 1)
+    assert (has(made), has(unmade)) == (wanted[made], wanted[unmade])
+
+    undo(studio, again)
+    assert s3_bucket.read_bucket(s3, names.ASSETS_BUCKET) == before
+
+
+def test_a_bucket_of_which_a_setting_has_moved_is_left_alone(studio: Studio) -> None:
+    s3 = studio.aws("s3")
+    before = s3_bucket.read_bucket(s3, names.ASSETS_BUCKET)
+    wanted = {"tags": {**before.tags, "contract": "yes"}}
+    change = s3_bucket.change_of(before, wanted, region=studio.region)
+    assert change
+    session = Session(studio)
+    saved = session.save(Plan("Set up a bucket", "high", (change,), way_back="undo"))
+    s3_bucket._SETTERS["tags"](s3, names.ASSETS_BUCKET, {**before.tags, "theirs": "yes"})
+    try:
+        with pytest.raises(PlanStale, match="tags: is not as it was"):
+            session.door.apply(saved)
+        assert s3_bucket.read_bucket(s3, names.ASSETS_BUCKET).tags == {
+            **before.tags,
+            "theirs": "yes",
+        }
+    finally:
+        s3_bucket._SETTERS["tags"](s3, names.ASSETS_BUCKET, before.tags)

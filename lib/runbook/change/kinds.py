@@ -106,9 +106,12 @@ def register(
     take_back: TakeBack | None = None,
     trails: bool = False,
     regional: bool = False,
+    parted: bool = False,
 ) -> Kind:
     """Make a kind known; the module that owns the thing calls this once, on import.
 
+    `parted`: each key of it is set by a call of its own, to just its value; whoever is cut off
+    leaves some set and others not, and whoever takes it up again sets the rest.
     `regional`: a target that ends with `@REGION` is read and applied with clients of that region,
     and its functions see the target without it.
     """
@@ -120,13 +123,16 @@ def register(
         owner = _kinds[name].read.__module__
         raise TypeError(f"{name}: {owner} and {read.__module__} both own it; it would be applied "
                         "by whichever was imported last")  # fmt: skip
+    judge_by, settled_by = (
+        (_judge_parts_by, _parts_settled_by) if parted else (_judge_by, _settled_by)
+    )
     kind = Kind(
         name=name,
         read=read,
         apply=apply,
         apply_pieces=apply_pieces,
-        judge=judge or _judge_by(read),
-        settled=settled or _settled_by(read),
+        judge=judge or judge_by(read),
+        settled=settled or settled_by(read),
         measure=measure or (lambda change: {}),
         take_back=take_back or _take_back,
         trails=trails,
@@ -189,6 +195,39 @@ def _settled_by(read: Read) -> Settled:
         if matches(change.before, found):
             return False
         return True if matches(change.after, found) else None
+
+    return settled
+
+
+def _judge_parts_by(read: Read) -> Judge:
+    def judge(clients: Clients, change: Change, rows: Rows | None) -> Judgement:
+        """Each part is compared as a whole: it is written as one, over what somebody has added."""
+        found, before, after = read(clients, change.target), change.before, change.after
+        moved = [key for key in after if found.get(key) not in (before[key], after[key])]
+        if moved:
+            told = (_part_told(key, before[key], found.get(key)) for key in moved)
+            return Judgement("moved", tuple(told))
+        holds = all(found.get(key) == after[key] for key in after)
+        return Judgement("holds" if holds else "to do")
+
+    return judge
+
+
+def _part_told(key: str, expected: Json, found: Json) -> str:
+    """A sentence; what is large is not told whole."""
+    if isinstance(expected, dict):
+        return f"{key}: is not as it was"
+    return f"{key}: expected {expected!r}, found {found!r}"
+
+
+def _parts_settled_by(read: Read) -> Settled:
+    def settled(clients: Clients, change: Change, intent: Intent) -> bool | None:
+        """It happened once a part of it has: what was found then is what will be taken back."""
+        found = read(clients, change.target)
+        parts = [key for key in change.after if change.after[key] != change.before[key]]
+        if any(found.get(key) == change.after[key] for key in parts):
+            return True
+        return False if all(found.get(key) == change.before[key] for key in parts) else None
 
     return settled
 

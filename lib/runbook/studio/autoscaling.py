@@ -260,4 +260,4 @@ def _measure_policy(change: Change) -> Mapping[str, float]:
 
 
 register(TARGET, read=_read_target, apply=_apply_target, measure=_measure_target, regional=True)
-register(POLICY, read=_read_policy, apply=_apply_policy, measure=_measure_policy)
+register(POLICY, read=_read_policy, apply=_apply_policy, measure=_measure_policy, parted=True)

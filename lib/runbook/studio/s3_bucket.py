@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from runbook.change.kinds import Judgement, Rows, register
+from runbook.change.kinds import register
 from runbook.change.plan import Change, Json
 from runbook.clients import Clients
 from runbook.errors import NotReachable
@@ -342,27 +342,10 @@ _SETTERS: dict[str, Callable[[Any, str, Json], None]] = {
 }
 
 
-def _judge(clients: Clients, change: Change, rows: Rows | None) -> Judgement:
-    """Each setting is compared as a whole: it is written as one, over what somebody has added."""
-    found = _read(clients, change.target)
-    now = {key: found[key] for key in change.after}
-    if now == change.after:
-        return Judgement("holds")
-    if now == change.before:
-        return Judgement("to do")
-    told = [f"{key}: is not as it was" for key in now if now[key] != change.before[key]]
-    return Judgement("moved", tuple(told))
-
-
-def _settled(clients: Clients, change: Change, intent: Intent) -> bool | None:
-    return {"holds": True, "to do": False}.get(_judge(clients, change, None).state)
-
-
 register(
     KIND,
     read=_read,
     apply=_apply,
-    judge=_judge,
-    settled=_settled,
     measure=lambda change: {"buckets": 1},
+    parted=True,
 )
