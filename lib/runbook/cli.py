@@ -400,21 +400,33 @@ def verify(anchored: bool, environment: str, as_json: bool) -> None:
 
 @cli.command()
 @environment_option
+@click.option("--give-up", metavar="RUN", help="Close what cannot be told of this run.")
+@click.option("--reason", default="", help="Why, as it will be on record.")
 @json_option
-def reconcile(environment: str, as_json: bool) -> None:
+def reconcile(environment: str, give_up: str | None, reason: str, as_json: bool) -> None:
     """Look up in the world what became of changes that were cut off, and record it."""
     from dataclasses import asdict
 
     from runbook.change.reconcile import reconcile as settle_all
     from runbook.clients import Clients
 
+    if bool(give_up) != bool(reason.strip()):
+        raise BadInput(
+            "A run is given up for a reason: expected both or neither.",
+            next="./runbook reconcile --give-up RUN --reason WHY",
+        )
     clients = Clients(environment_named(environment))
     store = record_at_hand(environment)
-    found = list(settle_all(clients, store, by=clients.identity.name))
+    settled = settle_all(
+        clients, store, by=clients.identity.name, give_up=give_up or "", reason=reason.strip()
+    )
+    found = list(settled)
     print_table([asdict(each) for each in found], as_json, "run", "target", "outcome")
-    if any(each.outcome == "unknown" for each in found):
+    if unknown := sorted({each.run for each in found if each.outcome == "unknown"}):
         click.echo(
-            "unknown: still under way, or the world does not answer; run this again in a moment.",
+            "unknown: still under way, or the world does not answer; run this again in a moment. "
+            "Where it stays so, look at the target yourself, and say what you saw: "
+            f"./runbook reconcile --give-up {unknown[0]} --reason WHY",
             err=True,
         )
         raise click.exceptions.Exit(3)

@@ -108,6 +108,7 @@ def test_runs_can_be_filtered_and_shown(planned: dict[str, Any]) -> None:
         ("no-such-command",),
         ("run", "clear-stuck-jobs", "-f", "no-such-file.yaml"),
         ("undo", "no-such-run"),
+        ("reconcile", "--give-up", "no-such-run"),
     ],
     ids=lambda arguments: " ".join(arguments),
 )

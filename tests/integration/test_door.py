@@ -498,12 +498,8 @@ def test_one_run_applies_one_plan(bench: Bench) -> None:
         door.apply(second)
 
 
-@pytest.mark.parametrize(("done", "outcome"), [(True, "done"), (False, "failed")])
-def test_reconcile_tells_the_truth_and_the_plan_is_resumed(
-    bench: Bench, done: bool, outcome: str
-) -> None:
-    target = bench.target("one", 1)
-    planned = bench.save(value_change(target, 1, 2))
+def cut_off(bench: Bench, planned: SavedPlan, *, done: bool) -> Run:
+    """The run of another process, which dies before the change is made, or before its result."""
 
     def die_midway() -> None:
         def apply(clients: Clients, change: Change, intent: Intent) -> None:
@@ -517,6 +513,17 @@ def test_reconcile_tells_the_truth_and_the_plan_is_resumed(
         mine.door().apply(planned)
 
     assert in_other_process(die_midway) == 9
+    return Run(bench.store, planned.used_by())
+
+
+@pytest.mark.parametrize(("done", "outcome"), [(True, "done"), (False, "failed")])
+def test_reconcile_tells_the_truth_and_the_plan_is_resumed(
+    bench: Bench, done: bool, outcome: str
+) -> None:
+    target = bench.target("one", 1)
+    planned = bench.save(value_change(target, 1, 2))
+
+    cut_off(bench, planned, done=done)
     with bench.unchanged(), pytest.raises(Unresolved, match="was cut off"):
         bench.door().apply(planned)
     (finding,) = reconcile.reconcile(bench.clients, bench.store, by="a test")
@@ -526,6 +533,52 @@ def test_reconcile_tells_the_truth_and_the_plan_is_resumed(
     bench.door().apply(planned)
     assert bench.value(target) == 2
     assert len(bench.writes(target)) == 1
+
+
+def test_a_target_that_moved_after_its_run_was_cut_off_is_told_so_and_blocks_nobody(
+    bench: Bench,
+) -> None:
+    target = bench.target("one", 1)
+    run = cut_off(bench, bench.save(value_change(target, 1, 2)), done=True)
+    bench.set(target, 7)
+    with pytest.raises(Unresolved):
+        bench.door().apply(bench.save(value_change(target, 7, 8)))
+
+    (finding,) = reconcile.reconcile(bench.clients, bench.store, by="a test")
+
+    assert finding.outcome == "moved"
+    journal = Run(bench.store, run.id).journal
+    (result,) = (one for one in journal.entries() if one["entry"] == "result")
+    assert (result["outcome"], result["detail"]["found"]) == ("moved", 7)
+    bench.door().apply(bench.save(value_change(target, 7, 8)))
+    assert bench.value(target) == 8
+    assert undo.plan_undo(run).changes == ()
+
+
+def test_what_cannot_be_told_is_given_up_for_a_reason_and_no_other_way(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = bench.target("one", 1)
+    run = cut_off(bench, bench.save(value_change(target, 1, 2)), done=True)
+
+    def silent(*_: Any) -> None:
+        raise OSError("it does not answer")
+
+    monkeypatch.setattr(bench.clients.redis, "get", silent)
+    (finding,) = reconcile.reconcile(bench.clients, bench.store, by="a test")
+    assert finding.outcome == "unknown"
+    (finding,) = reconcile.reconcile(
+        bench.clients, bench.store, by="a test", give_up="another", reason="it is gone for good"
+    )
+    assert finding.outcome == "unknown"
+    (finding,) = reconcile.reconcile(
+        bench.clients, bench.store, by="a test", give_up=run.id, reason="it is gone for good"
+    )
+    assert finding.outcome == "moved"
+    journal = Run(bench.store, run.id).journal
+    assert journal.unresolved() == []
+    (result,) = (one for one in journal.entries() if one["entry"] == "result")
+    assert (result["detail"]["reason"], result["by"]) == ("it is gone for good", "a test")
 
 
 def test_of_eight_processes_that_race_for_one_target_exactly_one_applies(bench: Bench) -> None:

@@ -18,7 +18,8 @@ from runbook.record.store import Store
 
 @dataclass(frozen=True)
 class Finding:
-    """What one interrupted intent came to: `done`, `failed` (not done) or `unknown` (yet)."""
+    """What one interrupted intent came to: `done`, `failed` (not done), `unknown` (yet), or
+    `moved`: the target is neither as before nor as planned, so that nobody can tell any more."""
 
     run: str
     target: str
@@ -45,8 +46,14 @@ def settle(clients: Clients, change: Change, intent: Intent, journal: Journal, *
     return outcome
 
 
-def reconcile(clients: Clients, store: Store, *, by: str) -> Iterator[Finding]:
-    """Settle every open intent of every run whose process is gone."""
+def reconcile(
+    clients: Clients, store: Store, *, by: str, give_up: str = "", reason: str = ""
+) -> Iterator[Finding]:
+    """Settle every open intent of every run whose process is gone.
+
+    Where the target has moved to something else since, that is what is recorded. `give_up` names a
+    run of which whatever cannot be told is closed for the `reason` given: somebody has looked.
+    """
     for run in cut_off(store):
         plan = _plan_of(run)
         for intent in run.journal.unresolved():
@@ -55,7 +62,33 @@ def reconcile(clients: Clients, store: Store, *, by: str) -> Iterator[Finding]:
                 change = change.inverse()
             with ledger.later(run) as journal:
                 outcome = settle(clients, change, intent, journal, by=by)
+                if outcome == "unknown":
+                    told = reason if run.id == give_up else ""
+                    outcome = _close_if_moved(clients, change, intent, journal, by=by, reason=told)
             yield Finding(run.id, intent.target, outcome)
+
+
+def _close_if_moved(
+    clients: Clients, change: Change, intent: Intent, journal: Journal, *, by: str, reason: str
+) -> str:
+    """Record what there is now in place of what nobody can tell; else it stays open: `unknown`.
+
+    Of a set of rows, and of what is still under way, only a person can say that it is over.
+    """
+    kind = kind_of(change)
+    try:
+        moved = change.rows is None and kind.judge(clients, change, None).state == "moved"
+        if not moved and not reason:
+            return "unknown"
+        found = restrict(kind.read(clients, change.target), change.after)
+    except Exception as error:
+        if not reason:
+            return "unknown"
+        found = {"not read": repr(error)[:200]}
+    journal.result(
+        intent, "moved", {"found": found, **({"reason": reason} if reason else {})}, by=by
+    )
+    return "moved"
 
 
 def cut_off(store: Store) -> Iterator[Run]:
