@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 
+import psycopg2
 from tests.moving_studio import MovingStudio
 from tests.sections.running import run
 
@@ -67,6 +69,27 @@ def test_the_products_own_script_writes_every_month_once_and_a_second_time_nothi
     again = run(studio, SLUG, apply=planned["plan"]["digest"])
     assert again["verdict"] in ("no_change", "refused")
     assert run(studio, SLUG, by="script")["verdict"] == "no_change"
+
+
+def test_the_script_is_not_run_beside_somebody_who_writes_usage_without_the_lock(
+    put_back: MovingStudio,
+) -> None:
+    studio = put_back
+    studio.hush()
+    expected = drills.start(studio.box, "usage-drift", seed=2).details["expected"]
+    before = dict(studio.rows(SUMS, list(expected)))
+    planned = run(studio, SLUG, by="script")
+    with closing(psycopg2.connect(studio.box.database_url)) as writer:
+        writer.cursor().execute("UPDATE usage_logs SET amount = amount WHERE false")
+
+        refused = run(studio, SLUG, apply=planned["plan"]["digest"])
+
+    assert (refused["verdict"], refused["changes_applied"]) == ("refused", 0)
+    assert "does not hold the shared lock" in refused["error"]["message"]
+    assert dict(studio.rows(SUMS, list(expected))) == before
+    applied = run(studio, SLUG, apply=run(studio, SLUG, by="script")["plan"]["digest"])
+    assert applied["verdict"] == "succeeded", applied["error"]
+    assert dict(studio.rows(SUMS, list(expected))) == expected
 
 
 def test_another_way_to_sync_is_refused_before_anything_is_read(studio: MovingStudio) -> None:
