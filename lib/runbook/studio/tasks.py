@@ -28,6 +28,7 @@ KIND = "ecs-task"
 _STOP_S = 300.0  # for a task to be drained and to end
 _LEAST = 6  # signs of an id that are enough to name a task
 _RUNNING, _STOPPED = "RUNNING", "STOPPED"
+_NO_CHECK = "UNKNOWN"  # or none that has been made yet
 
 
 @dataclass(frozen=True)
@@ -92,7 +93,11 @@ def plan_stop(task: Task, *, others: int) -> Plan:
 
 
 def table(tasks: Iterable[Task], targets: Iterable[Target]) -> Table:
-    """Each task with how it fares, to be read."""
+    """Each task with how it fares, to be read.
+
+    `health` is what containers' own checks say, where there are such; `target` what the load
+    balancer finds.
+    """
     import pandas as pd
 
     states = {one.id.rpartition(":")[0]: one.state for one in targets}
@@ -108,7 +113,10 @@ def table(tasks: Iterable[Task], targets: Iterable[Target]) -> Table:
         }
         for one in tasks
     ]
-    return Table(pd.DataFrame(rows), empty="No task runs.")
+    frame = pd.DataFrame(rows)
+    if rows and (frame.health == _NO_CHECK).all():
+        frame = frame.drop(columns="health")
+    return Table(frame, empty="No task runs.")
 
 
 def wait_stopped(clients: Clients, target: str) -> None:

@@ -237,7 +237,8 @@ def _run(task: Any, revision: Any, started: datetime, zone: str) -> None:
     task.pull_started_at = started - timedelta(seconds=30)
     task.pull_stopped_at = started - timedelta(seconds=9)
     task.started_at = task.connectivity_at = started
-    task.connectivity, task.health_status = "CONNECTED", "HEALTHY"
+    task.connectivity = "CONNECTED"
+    task.health_status = "UNKNOWN"  # as AWS has it where a container has no check of its own
     task.availability_zone, task.platform_family = zone, "Linux"
     task.cpu, task.memory = revision.cpu, revision.memory
     task.ephemeral_storage = revision.ephemeral_storage
