@@ -25,7 +25,6 @@ from runbook import settings
 from runbook.change import saved
 from runbook.change.saved import SavedPlan
 from runbook.errors import Failed
-from runbook.record.journal import Journal
 from runbook.record.runs import Run, store_of
 from runbook.run import warm
 from studio_sandbox import box as sandbox
@@ -89,16 +88,40 @@ class Recovered:
 
 
 class Progress:
-    """How far a plan is, by the journals of all runs that have applied it, the last one at work."""
+    """How far a plan is, by the journals of all runs that have applied it, the last one at work.
+
+    Looked at all the time: the runs before it have ended, and are read once.
+    """
 
     def __init__(self, planned: SavedPlan, run: Run) -> None:
-        earlier = [one.journal for one in planned.appliers(run)[:-1]]
-        journals: list[Journal] = [*earlier, run.journal]
-        mine = list(run.journal.entries())
-        self.begun = any(one["entry"] == "applying" for one in mine)
-        self.ended = any(one["entry"] == "applied" for one in mine)
-        self.done = {intent.change for one in journals for intent, _ in one.done()}
-        self.open = {intent.change for intent in run.journal.unresolved()}
+        self._planned, self.run = planned, run
+        self._before: frozenset[int] | None = None
+        self.look()
+
+    def look(self) -> Progress:
+        """Read the last run's journal again."""
+        self.begun = self.ended = False
+        intents: dict[str, int] = {}
+        done = set()
+        for one in self.run.journal.entries():
+            self.begun |= one["entry"] == "applying"
+            self.ended |= one["entry"] == "applied"
+            if one["entry"] == "intent":
+                intents[one["id"]] = one["change"]
+            elif one["entry"] == "result" and one["outcome"] != "unknown":
+                change = intents.pop(one["id"], None)
+                done |= {change} if one["outcome"] == "done" and change is not None else set()
+        self.open = set(intents.values())
+        self.done = done | (self._done_before() if self.begun else set())
+        return self
+
+    def _done_before(self) -> frozenset[int]:
+        if self._before is None:
+            earlier = self._planned.appliers(self.run)[:-1]
+            self._before = frozenset(
+                intent.change for one in earlier for intent, _ in one.journal.done()
+            )
+        return self._before
 
     def is_past(self, change: int) -> bool:
         return self.ended or any(one > change for one in self.done | self.open)
@@ -208,11 +231,12 @@ class _Round:
     ) -> Run | None:
         """The run that has come to a point; None when it has ended before that."""
         deadline = time.monotonic() + _REACHED_WITHIN_S
-        run: Run | None = None
+        progress: Progress | None = None
         while process.poll() is None and time.monotonic() < deadline:
-            run = run or self._new_run(known)
-            if run and (progress := Progress(planned, run)).begun and point.reached(progress):
-                return run
+            if progress is None and (run := self._new_run(known)):
+                progress = Progress(planned, run)
+            if progress and progress.look().begun and point.reached(progress):
+                return progress.run
             time.sleep(_LOOK_S)
         return None
 

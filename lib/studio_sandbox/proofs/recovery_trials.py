@@ -300,7 +300,7 @@ class Counters:
 
     def judge(self) -> list[str]:
         """None is as it was planned, no usage is lost, and what is counted is what was used."""
-        left = [key for key, image in self._images().items() if image == self._keys[key]]
+        left = self._as_they_were()
         now = self._read_sums()
         less = [about for about, amount in self._sums.items() if now.get(about, 0) < amount]
         told = {
@@ -319,6 +319,16 @@ class Counters:
             *([f"{len(lost)} counters have not come back"] if lost else []),
             *([f"{len(apart)} counters do not come to say what the table says"] if apart else []),
         ]
+
+    def _as_they_were(self) -> list[str]:
+        """Counters that are as planned, and stay so. Whoever uses something for the first time
+        counts from nought, and so up to a small number that was there, until that is written."""
+        deadline = time.monotonic() + _SETTLED_WITHIN_S
+        while left := [key for key, image in self._images().items() if image == self._keys[key]]:
+            if time.monotonic() > deadline:
+                break
+            time.sleep(1)
+        return left
 
     def _images(self) -> dict[str, tuple[str, int]]:
         """Fingerprint and expiry of those of the plan's counters that are there."""
