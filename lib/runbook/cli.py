@@ -425,8 +425,8 @@ def reconcile(environment: str, give_up: str | None, reason: str, as_json: bool)
     if unknown := sorted({each.run for each in found if each.outcome == "unknown"}):
         click.echo(
             "unknown: still under way, or the world does not answer; run this again in a moment. "
-            "Where it stays so, look at the target yourself, and say what you saw: "
-            f"./runbook reconcile --give-up {unknown[0]} --reason WHY",
+            "Where it stays so, the target may have moved on since: look at it yourself, and say "
+            f"what you saw: ./runbook reconcile --give-up {unknown[0]} --reason WHY",
             err=True,
         )
         raise click.exceptions.Exit(3)

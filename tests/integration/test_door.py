@@ -535,50 +535,56 @@ def test_reconcile_tells_the_truth_and_the_plan_is_resumed(
     assert len(bench.writes(target)) == 1
 
 
-def test_a_target_that_moved_after_its_run_was_cut_off_is_told_so_and_blocks_nobody(
+def test_a_target_that_moved_on_is_given_up_for_a_reason_and_then_blocks_nobody(
     bench: Bench,
 ) -> None:
     target = bench.target("one", 1)
     run = cut_off(bench, bench.save(value_change(target, 1, 2)), done=True)
     bench.set(target, 7)
+    for told in ({}, {"give_up": "another run", "reason": "seen"}):
+        (finding,) = reconcile.reconcile(bench.clients, bench.store, by="a test", **told)
+        assert finding.outcome == "unknown"
     with pytest.raises(Unresolved):
         bench.door().apply(bench.save(value_change(target, 7, 8)))
 
-    (finding,) = reconcile.reconcile(bench.clients, bench.store, by="a test")
+    (finding,) = reconcile.reconcile(
+        bench.clients, bench.store, by="a test", give_up=run.id, reason="a colleague set it to 7"
+    )
 
-    assert finding.outcome == "moved"
+    assert finding.outcome == "given up"
     journal = Run(bench.store, run.id).journal
-    (result,) = (one for one in journal.entries() if one["entry"] == "result")
-    assert (result["outcome"], result["detail"]["found"]) == ("moved", 7)
+    result = [one for one in journal.entries() if one["entry"] == "result"][-1]
+    assert result["detail"] == {"found": 7, "reason": "a colleague set it to 7"}
+    assert result["by"] == "a test"
     bench.door().apply(bench.save(value_change(target, 7, 8)))
     assert bench.value(target) == 8
     assert undo.plan_undo(run).changes == ()
 
 
-def test_what_cannot_be_told_is_given_up_for_a_reason_and_no_other_way(
+def test_what_does_not_answer_is_given_up_all_the_same(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    target = bench.target("one", 1)
-    run = cut_off(bench, bench.save(value_change(target, 1, 2)), done=True)
+    run = cut_off(bench, bench.save(value_change(bench.target("one", 1), 1, 2)), done=True)
 
     def silent(*_: Any) -> None:
         raise OSError("it does not answer")
 
     monkeypatch.setattr(bench.clients.redis, "get", silent)
-    (finding,) = reconcile.reconcile(bench.clients, bench.store, by="a test")
-    assert finding.outcome == "unknown"
-    (finding,) = reconcile.reconcile(
-        bench.clients, bench.store, by="a test", give_up="another", reason="it is gone for good"
-    )
-    assert finding.outcome == "unknown"
     (finding,) = reconcile.reconcile(
         bench.clients, bench.store, by="a test", give_up=run.id, reason="it is gone for good"
     )
-    assert finding.outcome == "moved"
-    journal = Run(bench.store, run.id).journal
-    assert journal.unresolved() == []
-    (result,) = (one for one in journal.entries() if one["entry"] == "result")
-    assert (result["detail"]["reason"], result["by"]) == ("it is gone for good", "a test")
+    assert finding.outcome == "given up"
+    assert Run(bench.store, run.id).journal.unresolved() == []
+
+
+def test_what_can_be_told_is_told_and_not_given_up(bench: Bench) -> None:
+    target = bench.target("one", 1)
+    run = cut_off(bench, bench.save(value_change(target, 1, 2)), done=True)
+    (finding,) = reconcile.reconcile(
+        bench.clients, bench.store, by="a test", give_up=run.id, reason="in a hurry"
+    )
+    assert finding.outcome == "done"
+    assert len(undo.plan_undo(run).changes) == 1
 
 
 def test_of_eight_processes_that_race_for_one_target_exactly_one_applies(bench: Bench) -> None:

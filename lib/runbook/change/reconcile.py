@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from runbook.change import saved
 from runbook.change.kinds import kind_of
 from runbook.change.lock import leases
-from runbook.change.plan import Change, Plan, restrict
+from runbook.change.plan import Change, Json, Plan, restrict
 from runbook.clients import Clients
 from runbook.record import ledger
 from runbook.record.journal import Intent, Journal
@@ -19,7 +19,7 @@ from runbook.record.store import Store
 @dataclass(frozen=True)
 class Finding:
     """What one interrupted intent came to: `done`, `failed` (not done), `unknown` (yet), or
-    `moved`: the target is neither as before nor as planned, so that nobody can tell any more."""
+    `given up`: somebody has looked, and it cannot be told any more."""
 
     run: str
     target: str
@@ -51,8 +51,9 @@ def reconcile(
 ) -> Iterator[Finding]:
     """Settle every open intent of every run whose process is gone.
 
-    Where the target has moved to something else since, that is what is recorded. `give_up` names a
-    run of which whatever cannot be told is closed for the `reason` given: somebody has looked.
+    `give_up` names a run of which whatever cannot be told is closed for the `reason` given: a
+    target that somebody has moved to something else since looks like one that is still on its way,
+    and only a person can say that it is not.
     """
     for run in cut_off(store):
         plan = _plan_of(run)
@@ -62,33 +63,19 @@ def reconcile(
                 change = change.inverse()
             with ledger.later(run) as journal:
                 outcome = settle(clients, change, intent, journal, by=by)
-                if outcome == "unknown":
-                    told = reason if run.id == give_up else ""
-                    outcome = _close_if_moved(clients, change, intent, journal, by=by, reason=told)
+                if outcome == "unknown" and run.id == give_up:
+                    outcome = "given up"
+                    detail = {"found": _found(clients, change), "reason": reason}
+                    journal.result(intent, outcome, detail, by=by)
             yield Finding(run.id, intent.target, outcome)
 
 
-def _close_if_moved(
-    clients: Clients, change: Change, intent: Intent, journal: Journal, *, by: str, reason: str
-) -> str:
-    """Record what there is now in place of what nobody can tell; else it stays open: `unknown`.
-
-    Of a set of rows, and of what is still under way, only a person can say that it is over.
-    """
-    kind = kind_of(change)
+def _found(clients: Clients, change: Change) -> Json:
+    """What there is now, as far as it lets itself be read."""
     try:
-        moved = change.rows is None and kind.judge(clients, change, None).state == "moved"
-        if not moved and not reason:
-            return "unknown"
-        found = restrict(kind.read(clients, change.target), change.after)
+        return restrict(kind_of(change).read(clients, change.target), change.after)
     except Exception as error:
-        if not reason:
-            return "unknown"
-        found = {"not read": repr(error)[:200]}
-    journal.result(
-        intent, "moved", {"found": found, **({"reason": reason} if reason else {})}, by=by
-    )
-    return "moved"
+        return {"not read": repr(error)[:200]}
 
 
 def cut_off(store: Store) -> Iterator[Run]:

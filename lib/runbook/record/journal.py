@@ -63,7 +63,7 @@ class Journal:
         return made
 
     def result(self, intent: Intent, outcome: str, detail: Any = None, *, by: str = "") -> None:
-        """Record what came of an intent: `done`, `failed` (not done), `moved` or `unknown`.
+        """Record what came of an intent: `done`, `failed` (not done), `given up`, `unknown`.
 
         `by` names who found out, when it was not the run itself.
         """
