@@ -162,7 +162,8 @@ class Found:
             picture.clock_axis(axes)
         else:
             axes.text(0.5, 0.5, "no data", ha="center", transform=axes.transAxes)
-        axes.set(ylabel=one.policy.metric[-24:] if one else "", ylim=(0, None))
+        metric = one.policy.metric.removeprefix("ECSService") if one else ""
+        axes.set(ylabel=metric, ylim=(0, None))
         return Picture(figure, says="the metric of the last hour against its target")
 
     def now_and_then(self, wanted: Wanted) -> Table:
