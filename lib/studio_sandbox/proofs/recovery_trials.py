@@ -29,7 +29,7 @@ from studio_sandbox.state import Box
 
 Inside = tuple[str, Callable[[], bool]]  # how much of a change the world shows, and whether it does
 _SHARES = (0.05, 0.15, 0.25, 0.35, 0.5, 0.65, 0.75, 0.85, 0.95)
-_GRACE = timedelta(seconds=2)  # rows as young as that may still be about to be committed
+_GRACE = timedelta(seconds=10)  # what was used is written three seconds later, or a bit more
 _ALIKE = (
     "DBSubnetGroup", "VpcSecurityGroups", "DBClusterParameterGroup", "EngineVersion",
     "ServerlessV2ScalingConfiguration", "StorageEncrypted", "DeletionProtection",
