@@ -224,7 +224,7 @@ class _Batch:
 
     def but(self, keys: Container[str]) -> _Batch:
         """Those that have none of them."""
-        return self.only([key for key in self.keys if key not in keys])
+        return self.only({key for key in self.keys if key not in keys})
 
     def given(self, side: str) -> list[str]:
         """The columns that this side of the rows gives, as their first one does."""
